@@ -1,0 +1,379 @@
+//! The configuration: what the user wrote, as types the rest of the program can trust.
+//!
+//! [`load`] reads `config.toml` into the shape of [`file`], and turns it into a [`Config`]. A
+//! `Config` that exists is valid: nothing below this module checks a value again. Every mistake of
+//! the file is reported in one [`Mistakes`], each with its line and what to do about it.
+
+pub mod file;
+pub mod values;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use ipnet::IpNet;
+
+pub use values::Secret;
+
+/// Everything the program was told, validated. One immutable snapshot serves each request.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Listeners, names and limits.
+    pub server: Server,
+    /// Certificates and the versions of TLS.
+    pub tls: Tls,
+    /// Where the notes live.
+    pub database: Database,
+    /// Headers sent on every response, in the order of the file.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Compression of live bodies.
+    pub compression: Compression,
+    /// Servers to forward to, by name.
+    pub upstreams: HashMap<String, Arc<Upstream>>,
+    /// Routes in the order of the file; `edge::route` orders them by how specific they are.
+    pub routes: Vec<Route>,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// `[server]`.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Plain HTTP listeners. Default `[::]:8080`.
+    pub http: Vec<SocketAddr>,
+    /// TLS listeners. Default `[::]:8443`. Empty with `tls.mode = "off"`.
+    pub https: Vec<SocketAddr>,
+    /// Names served; empty means any. Default `localhost`.
+    pub hosts: Vec<HostPattern>,
+    /// Embedded database, locks, sockets. Default `data`.
+    pub data_dir: PathBuf,
+    /// Threads that serve requests; never 0 here (the file's 0 became the number of cores).
+    pub workers: usize,
+    /// Largest request body in bytes. Default 20 MiB. Routes may override it.
+    pub max_body: u64,
+    /// Networks whose forwarding headers are believed. Default none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long running requests may finish at shutdown. Default 30 s.
+    pub drain: Duration,
+    /// Connections of all listeners together. Default 10,000.
+    pub max_connections: usize,
+    /// Connections of one client address (IPv6: one /64). Default 256.
+    pub max_connections_per_ip: usize,
+    /// Deadlines towards clients.
+    pub timeouts: Timeouts,
+}
+
+/// `[server.timeouts]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For the whole request head, from its first byte. Default 15 s.
+    pub header: Duration,
+    /// Between two reads of a request body. Default 60 s.
+    pub body_idle: Duration,
+    /// Between two accepted writes. Default 60 s.
+    pub write_idle: Duration,
+    /// Of an idle HTTP/1.1 or HTTP/2 connection. Default 65 s.
+    pub keepalive: Duration,
+    /// For the TLS handshake. Default 10 s.
+    pub tls_handshake: Duration,
+}
+
+/// `[tls]`.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Where certificates come from. Default self-signed.
+    pub mode: TlsMode,
+    /// Where certificates are kept. Default `certs`.
+    pub certs_dir: PathBuf,
+    /// Whether plain HTTP redirects to HTTPS. Default true; false with `mode = "off"`.
+    pub redirect: bool,
+    /// Oldest version of TLS accepted. Default 1.2.
+    pub min_version: TlsVersion,
+    /// `Strict-Transport-Security` max-age; `None` sends no header. Default none.
+    pub hsts: Option<Duration>,
+}
+
+/// `tls.mode`, with what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsMode {
+    /// A certificate of our own making, kept in `certs_dir`.
+    SelfSigned,
+    /// The user's own pairs, at least one.
+    Files(Vec<TlsFiles>),
+    /// No TLS: a load balancer in front terminates it.
+    Off,
+}
+
+/// `[[tls.files]]`: one certificate chain and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Names this pair serves; empty means the names in the certificate itself.
+    pub hosts: Vec<HostPattern>,
+    /// PEM chain, leaf first.
+    pub cert: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
+}
+
+/// Oldest accepted version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246) and newer.
+    Tls12,
+    /// TLS 1.3 (RFC 8446) only.
+    Tls13,
+}
+
+/// `[database]`.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// Where PostgreSQL is; `None` runs the embedded cluster in `server.data_dir`.
+    pub url: Option<Secret>,
+    /// Where the programs of the embedded PostgreSQL are; `None` searches for them.
+    pub bin_dir: Option<PathBuf>,
+    /// Connections of the pool. Default 10.
+    pub pool_size: usize,
+    /// How long start-up waits for the database before serving without it. Default 60 s.
+    pub wait: Duration,
+    /// How long a request waits for a connection. Default 10 s.
+    pub acquire_timeout: Duration,
+    /// PostgreSQL's `statement_timeout`. Default 10 s.
+    pub statement_timeout: Duration,
+    /// Age at which a connection is replaced. Default 30 min.
+    pub max_lifetime: Duration,
+    /// Whether migrations are applied at start. Default true.
+    pub migrate: bool,
+}
+
+/// `[compression]`.
+#[derive(Debug, Clone)]
+pub struct Compression {
+    /// The server's preference among what the client accepts equally; empty switches compression off.
+    pub algorithms: Vec<Coding>,
+    /// Bodies shorter than this many bytes are sent as they are. Default 1 KiB.
+    pub min_length: u64,
+    /// Media types that are compressed.
+    pub types: Vec<MediaPattern>,
+    /// Level of live compression, 1 to 9; 0 chooses per algorithm.
+    pub level: u32,
+}
+
+/// A content coding (RFC 9110, section 8.4.1) that this version can produce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Coding {
+    /// `gzip` (RFC 1952).
+    Gzip,
+}
+
+/// `text/*` or `application/json`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediaPattern {
+    /// Every subtype of this type.
+    Any(String),
+    /// Exactly this `type/subtype`.
+    Exact(String),
+}
+
+/// `[[upstream]]`.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// The name routes refer to.
+    pub name: String,
+    /// At least one server.
+    pub servers: Vec<UpstreamServer>,
+    /// For a connection, TLS included. Default 5 s.
+    pub connect_timeout: Duration,
+    /// Between two reads from the server. Default 75 s.
+    pub read_timeout: Duration,
+    /// Between two accepted writes to the server. Default 30 s.
+    pub send_timeout: Duration,
+    /// Idle connections kept to the servers. Default 64.
+    pub keepalive: usize,
+}
+
+/// One server of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamServer {
+    /// How to reach it.
+    pub address: UpstreamAddress,
+    /// How to speak to it.
+    pub protocol: UpstreamProtocol,
+}
+
+/// Where a server of an upstream is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamAddress {
+    /// A host (name or address) and a port.
+    Tcp {
+        /// Name or address, without brackets.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// What a server of an upstream speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1 in the clear.
+    Http,
+    /// HTTP over verified TLS.
+    Https,
+    /// HTTP/2 in the clear with prior knowledge (RFC 9113, section 3.3).
+    H2c,
+}
+
+/// `[[route]]`.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Host it is limited to.
+    pub host: Option<HostPattern>,
+    /// Path it matches.
+    pub path: PathPattern,
+    /// What it does.
+    pub action: Action,
+    /// Largest request body in bytes, where it differs from the server's.
+    pub max_body: Option<u64>,
+    /// Whether answers are compressed: `None` leaves it to the general rules.
+    pub compress: Option<bool>,
+    /// Response headers set on this route's answers.
+    pub set_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Response headers removed from this route's answers.
+    pub remove_headers: Vec<HeaderName>,
+    /// Where in `config.toml` the route begins (1-based line; 0 for a default route).
+    pub line: usize,
+}
+
+/// What a route does with a request.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Hands it to the app in this process.
+    App,
+    /// Serves files of a directory; the route's path is removed first (nginx's `alias`).
+    Files(Files),
+    /// Forwards it.
+    Upstream {
+        /// To which servers.
+        upstream: Arc<Upstream>,
+        /// Leading path that is removed before forwarding, without trailing slash.
+        strip_prefix: Option<String>,
+    },
+    /// Sends the client elsewhere.
+    Redirect {
+        /// Target; `{path}` stands for the path with its query, `{host}` for the host.
+        to: String,
+        /// 301, 302, 303, 307 or 308. Default 302.
+        status: StatusCode,
+    },
+    /// Answers with fixed content.
+    Respond {
+        /// Default 200.
+        status: StatusCode,
+        /// Default empty.
+        body: String,
+        /// Default `text/plain; charset=utf-8`.
+        content_type: HeaderValue,
+    },
+}
+
+/// `files = "…"` with its options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The directory.
+    pub root: PathBuf,
+    /// File (relative to `root`) that answers unknown paths, for single-page applications.
+    pub spa: Option<String>,
+    /// `Cache-Control` of the answers; `None` chooses by type.
+    pub cache_control: Option<HeaderValue>,
+}
+
+/// `notes.example.com` or `*.example.com`, lower case, without port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    /// This name only.
+    Exact(String),
+    /// One label in front of this suffix; the suffix is kept without its leading dot.
+    Wildcard(String),
+}
+
+/// `/api/` (a prefix at a segment boundary) or `=/exact`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum PathPattern {
+    /// `/api/` matches `/api`, `/api/` and all below; kept without the trailing slash (`""` is everything).
+    Prefix(String),
+    /// This path only.
+    Exact(String),
+}
+
+/// `[log]`.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// A `tracing` filter directive, e.g. `info` or `unibody=debug`.
+    pub level: String,
+    /// Text or JSON. Default text.
+    pub format: LogFormat,
+    /// Access log. Default combined with timings.
+    pub access: AccessFormat,
+    /// Header and query names whose values are never written, lower case.
+    pub mask: Vec<String>,
+}
+
+/// `log.format`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `log.access`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// nginx's combined format plus timings and the request id.
+    CombinedTiming,
+    /// One JSON object a line.
+    Json,
+    /// None.
+    Off,
+}
+
+impl Config {
+    /// Whether any listener terminates TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.tls.mode != TlsMode::Off
+    }
+}
+
+impl HostPattern {
+    /// Whether `host` (lower case, no port) is meant. A wildcard stands for exactly one label.
+    #[must_use]
+    pub fn matches(&self, host: &str) -> bool {
+        match self {
+            Self::Exact(name) => name == host,
+            Self::Wildcard(suffix) => host
+                .split_once('.')
+                .is_some_and(|(label, rest)| !label.is_empty() && rest == suffix),
+        }
+    }
+}
+
+impl PathPattern {
+    /// Whether `path` (no query) is meant.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == path,
+            Self::Prefix(prefix) => path
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+        }
+    }
+}
+

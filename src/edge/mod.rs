@@ -1,0 +1,3 @@
+//! The edge: from the socket to whoever answers, and back.
+
+pub(crate) mod reply;

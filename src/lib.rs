@@ -1,0 +1,13 @@
+//! One process in front of your app and around it: TLS and certificates, routing, files, proxying,
+//! and the app itself on PostgreSQL.
+//!
+//! Modules in reading order: a request comes in through [`edge`], which hands it to the [`app`]
+//! over the [`database`]; [`config`] says how, [`certificates`] make it HTTPS, [`cli`] starts it all.
+
+pub mod app;
+pub mod certificates;
+pub mod cli;
+pub mod config;
+pub mod database;
+pub mod edge;
+pub mod telemetry;

@@ -1,0 +1,3 @@
+//! The `unibody` program.
+
+fn main() {}
