@@ -376,4 +376,3 @@ impl PathPattern {
         }
     }
 }
-
