@@ -1,1 +1,5 @@
 //! certificates
+mod pair;
+mod pem;
+#[cfg(test)]
+mod testing;

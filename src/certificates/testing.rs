@@ -1,0 +1,90 @@
+//! What the tests of this folder share: an authority, its leaves, and the `openssl` program.
+
+use std::process::Command;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use time::{Duration, OffsetDateTime};
+
+use super::pair::Pair;
+
+/// A private authority that lives as long as its test.
+pub(super) struct Authority {
+    pub(super) pem: String,
+    pub(super) der: Vec<u8>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A leaf with its key, as PEM.
+pub(super) struct Leaf {
+    pub(super) chain: String,
+    pub(super) key: String,
+    pub(super) chain_der: Vec<Vec<u8>>,
+}
+
+/// A leaf of an authority that nobody knows.
+pub(super) fn leaf(names: &[&str]) -> Leaf {
+    Authority::new().leaf(names)
+}
+
+impl Authority {
+    pub(super) fn new() -> Self {
+        Self::named("Test authority")
+    }
+
+    pub(super) fn named(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let certificate = params.self_signed(&key).unwrap();
+        Self {
+            pem: certificate.pem(),
+            der: certificate.der().to_vec(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    pub(super) fn leaf(&self, names: &[&str]) -> Leaf {
+        let now = OffsetDateTime::now_utc();
+        self.leaf_valid(names, now - Duration::hours(1), now + Duration::days(90))
+    }
+
+    pub(super) fn leaf_valid(
+        &self,
+        names: &[&str],
+        not_before: OffsetDateTime,
+        not_after: OffsetDateTime,
+    ) -> Leaf {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_before = not_before;
+        params.not_after = not_after;
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Leaf {
+            chain: certificate.pem(),
+            key: key.serialize_pem(),
+            chain_der: vec![certificate.der().to_vec()],
+        }
+    }
+}
+
+impl Leaf {
+    pub(super) fn pair(&self) -> Pair {
+        Pair::parse(self.chain.as_bytes(), self.key.as_bytes()).unwrap()
+    }
+}
+
+/// Runs `openssl`, for what rcgen cannot make; answers its standard output.
+pub(super) fn openssl(arguments: &[&str]) -> String {
+    let output = Command::new("openssl")
+        .args(arguments)
+        .output()
+        .expect("the openssl program is installed (Debian: apt install openssl)");
+    assert!(
+        output.status.success(),
+        "openssl {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
