@@ -1,11 +1,14 @@
 //! What the tests of this folder share: an authority, its leaves, and the `openssl` program.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use time::{Duration, OffsetDateTime};
 
 use super::pair::Pair;
+use crate::config::{Tls, TlsFiles, TlsMode, TlsVersion};
 
 /// A private authority that lives as long as its test.
 pub(super) struct Authority {
@@ -87,4 +90,27 @@ pub(super) fn openssl(arguments: &[&str]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// `[tls]` with this mode and directory, the rest as by default.
+pub(super) fn tls(mode: TlsMode, certs_dir: &Path) -> Tls {
+    Tls {
+        mode,
+        certs_dir: certs_dir.to_owned(),
+        redirect: true,
+        min_version: TlsVersion::Tls12,
+        hsts: None,
+    }
+}
+
+/// Writes `NAME.crt` and `NAME.key`.
+pub(super) fn write_pair(directory: &Path, name: &str, leaf: &Leaf) -> TlsFiles {
+    let files = TlsFiles {
+        hosts: Vec::new(),
+        cert: directory.join(format!("{name}.crt")),
+        key: directory.join(format!("{name}.key")),
+    };
+    fs::write(&files.cert, &leaf.chain).unwrap();
+    fs::write(&files.key, &leaf.key).unwrap();
+    files
 }
