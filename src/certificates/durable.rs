@@ -19,7 +19,7 @@ const OTHERS: u32 = 0o077;
 /// Middle of a temporary file's name; a random part follows.
 const TEMPORARY: &str = ".tmp-";
 /// A temporary file of this age belongs to a process that died while writing.
-const ABANDONED_AFTER: Duration = Duration::from_secs(60 * 60);
+const ABANDONED_AFTER: Duration = Duration::from_hours(1);
 
 /// Replaces `path` by `contents`: a reader, or a restart after a crash at any moment, finds the
 /// old file or the new one, never a part. The file is 0600.

@@ -61,9 +61,10 @@ pub fn parse(files: &TlsFiles, contents: &Contents, now: OffsetDateTime) -> anyh
             }
         }
     })?;
-    let hosts = match files.hosts.is_empty() {
-        true => pair.facts().hosts(),
-        false => files.hosts.clone(),
+    let hosts = if files.hosts.is_empty() {
+        pair.facts().hosts()
+    } else {
+        files.hosts.clone()
     };
     let warnings = warnings(&pair, &hosts, now)
         .into_iter()
@@ -92,13 +93,13 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     File::open(path)
         .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
         .map_err(|error| failed(&error))?;
-    match bytes.len() as u64 > MAX_FILE {
-        true => Err(format!(
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(format!(
             "{}: is larger than 1 MiB, which no certificate or key is; check the path in [[tls.files]]",
             path.display()
-        )),
-        false => Ok(bytes),
+        ));
     }
+    Ok(bytes)
 }
 
 fn warnings(pair: &Pair, hosts: &[HostPattern], now: OffsetDateTime) -> Vec<String> {

@@ -89,7 +89,7 @@ async fn connect(
 fn client(
     root: &[u8],
     versions: &[&'static SupportedProtocolVersion],
-    alpn: &[&[u8]],
+    alpn: &[&str],
 ) -> Arc<ClientConfig> {
     client_with_clock(root, versions, alpn, Arc::new(DefaultTimeProvider))
 }
@@ -97,7 +97,7 @@ fn client(
 fn client_with_clock(
     root: &[u8],
     versions: &[&'static SupportedProtocolVersion],
-    alpn: &[&[u8]],
+    alpn: &[&str],
     clock: Arc<dyn TimeProvider>,
 ) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
@@ -108,12 +108,15 @@ fn client_with_clock(
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    config.alpn_protocols = alpn
+        .iter()
+        .map(|protocol| protocol.as_bytes().to_vec())
+        .collect();
     Arc::new(config)
 }
 
 fn modern(root: &[u8]) -> Arc<ClientConfig> {
-    client(root, &[&TLS13, &TLS12], &[b"h2", b"http/1.1"])
+    client(root, &[&TLS13, &TLS12], &["h2", "http/1.1"])
 }
 
 fn files(files: &[TlsFiles]) -> Arc<Certificates> {
@@ -178,18 +181,18 @@ async fn http2_is_preferred_and_http11_spoken() {
     let authority = Authority::new();
     let pair = write_pair(root.path(), "a", &authority.leaf(&["a.test"]));
     let server = server(&files(&[pair]));
-    let cases: [(&[&[u8]], Option<&[u8]>); 4] = [
-        (&[b"h2", b"http/1.1"], Some(b"h2")),
-        (&[b"http/1.1", b"h2"], Some(b"h2")),
-        (&[b"http/1.1"], Some(b"http/1.1")),
-        (&[], None),
+    let cases = [
+        (vec!["h2", "http/1.1"], Some("h2")),
+        (vec!["http/1.1", "h2"], Some("h2")),
+        (vec!["http/1.1"], Some("http/1.1")),
+        (vec![], None),
     ];
     for (offered, expected) in cases {
-        let client = client(&authority.der, &[&TLS13, &TLS12], offered);
+        let client = client(&authority.der, &[&TLS13, &TLS12], &offered);
         let connection = connect(&server, &client, "a.test").await.unwrap();
-        assert_eq!(connection.alpn(), expected);
+        assert_eq!(connection.alpn(), expected.map(str::as_bytes));
     }
-    let client = client(&authority.der, &[&TLS13], &[b"spdy/3"]);
+    let client = client(&authority.der, &[&TLS13], &["spdy/3"]);
     assert!(connect(&server, &client, "a.test").await.is_err());
 }
 
@@ -200,7 +203,7 @@ async fn both_versions_are_resumed() {
     let pair = write_pair(root.path(), "a", &authority.leaf(&["a.test"]));
     let server = server(&files(&[pair]));
     for version in [&TLS13, &TLS12] {
-        let client = client(&authority.der, &[version], &[b"h2"]);
+        let client = client(&authority.der, &[version], &["h2"]);
         for expected in [
             HandshakeKind::Full,
             HandshakeKind::Resumed,
@@ -266,7 +269,7 @@ async fn a_replaced_certificate_is_served_within_seconds_and_open_connections_go
     let authority = Authority::new();
     let (old, new) = (authority.leaf(&["a.test"]), authority.leaf(&["a.test"]));
     let pair = write_pair(root.path(), "a", &old);
-    let certificates = files(&[pair.clone()]);
+    let certificates = files(std::slice::from_ref(&pair));
     let server = server(&certificates);
     // A new client each time: a resumed session would show the certificate it began with.
     let fresh = || modern(&authority.der);

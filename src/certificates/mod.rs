@@ -9,6 +9,7 @@
 //!    and swaps the table.
 
 mod durable;
+pub mod facts;
 pub mod files;
 #[cfg(test)]
 mod handshakes;
@@ -21,6 +22,7 @@ pub mod server_config;
 pub mod store;
 #[cfg(test)]
 mod testing;
+mod watch;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -34,13 +36,13 @@ use time::OffsetDateTime;
 use tracing::warn;
 
 use self::pair::Pair;
-use self::renewal::Watched;
 pub use self::resolver::Resolver;
 use self::resolver::{Table, UnknownName};
 use self::self_signed::SelfSigned;
 pub use self::server_config::install_crypto_provider;
 use self::server_config::{ALPN_H2, ALPN_HTTP11};
 use self::store::Store;
+use self::watch::Watched;
 use crate::config::{Config, HostPattern, Tls, TlsMode, TlsVersion};
 
 /// The certificates of one configuration, and the resolver that serves them.

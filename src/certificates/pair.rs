@@ -1,7 +1,5 @@
 //! A certificate chain with the private key that belongs to it: checked once, then only read.
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use rustls::crypto::ring;
@@ -9,36 +7,15 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, InconsistentKeys};
 use thiserror::Error;
-use time::OffsetDateTime;
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
-use x509_parser::x509::X509Name;
 
+use super::facts::Facts;
 use super::pem::{self, PemError};
-use crate::config::HostPattern;
 
 /// A chain and its key. One that exists can be served: the chain parses and the key is the leaf's.
 #[derive(Debug, Clone)]
 pub struct Pair {
     certified: Arc<CertifiedKey>,
     facts: Facts,
-}
-
-/// What the leaf certificate says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    /// Subject alternative names: DNS names in lower case, addresses as text.
-    pub names: BTreeSet<String>,
-    /// Start of validity.
-    pub not_before: OffsetDateTime,
-    /// End of validity.
-    pub not_after: OffsetDateTime,
-    /// Common name of the issuer, or its whole name when it has none.
-    pub issuer: String,
-    /// Serial number in upper-case hexadecimal, as `openssl x509 -serial` prints it.
-    pub serial: String,
-    /// Whether each certificate of the chain was issued by the one after it.
-    pub chain_in_order: bool,
 }
 
 /// Why a chain and a key are no pair.
@@ -86,7 +63,7 @@ impl Pair {
     pub fn parse(chain_pem: &[u8], key_pem: &[u8]) -> Result<Self, PairError> {
         let chain = pem::parse_chain(chain_pem).map_err(PairError::Chain)?;
         let key = pem::parse_key(key_pem).map_err(PairError::Key)?;
-        Self::new(chain, key)
+        Self::new(chain, &key)
     }
 
     /// Puts a chain (leaf first) and its key together.
@@ -95,10 +72,10 @@ impl Pair {
     /// See [`PairError`].
     pub fn new(
         chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
+        key: &PrivateKeyDer<'static>,
     ) -> Result<Self, PairError> {
         let facts = Facts::of(&chain)?;
-        let key = ring::sign::any_supported_type(&key).map_err(|_| PairError::UnusableKey)?;
+        let key = ring::sign::any_supported_type(key).map_err(|_| PairError::UnusableKey)?;
         let certified = CertifiedKey::new(chain, key);
         match certified.keys_match() {
             Ok(()) => {}
@@ -126,59 +103,6 @@ impl Pair {
     }
 }
 
-impl Facts {
-    /// Whether a client that verifies `host` accepts the certificate for it.
-    #[must_use]
-    pub fn covers(&self, host: &HostPattern) -> bool {
-        match host {
-            HostPattern::Wildcard(suffix) => self.names.contains(&format!("*.{suffix}")),
-            HostPattern::Exact(name) => {
-                self.names.contains(name)
-                    || name
-                        .split_once('.')
-                        .is_some_and(|(_, suffix)| self.names.contains(&format!("*.{suffix}")))
-            }
-        }
-    }
-
-    /// The DNS names as patterns. Addresses are left out: a client never sends one as SNI (RFC 6066, section 3).
-    #[must_use]
-    pub fn hosts(&self) -> Vec<HostPattern> {
-        self.names
-            .iter()
-            .filter(|name| name.parse::<IpAddr>().is_err())
-            .map(|name| match name.strip_prefix("*.") {
-                Some(suffix) => HostPattern::Wildcard(suffix.to_owned()),
-                None => HostPattern::Exact(name.clone()),
-            })
-            .collect()
-    }
-
-    fn of(chain: &[CertificateDer<'static>]) -> Result<Self, PairError> {
-        let parsed = chain
-            .iter()
-            .enumerate()
-            .map(|(index, der)| match X509Certificate::from_der(der) {
-                Ok(([], certificate)) => Ok(certificate),
-                _ => Err(PairError::Certificate { number: index + 1 }),
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let leaf = parsed
-            .first()
-            .ok_or(PairError::Chain(PemError::NoCertificate { has_key: false }))?;
-        Ok(Self {
-            names: names(leaf)?,
-            not_before: leaf.validity().not_before.to_datetime(),
-            not_after: leaf.validity().not_after.to_datetime(),
-            issuer: display_name(leaf.issuer()),
-            serial: hexadecimal(leaf.raw_serial()),
-            chain_in_order: parsed
-                .windows(2)
-                .all(|pair| pair[0].issuer().as_raw() == pair[1].subject().as_raw()),
-        })
-    }
-}
-
 /// Finds the certificate that the key does belong to, for a message that says what to do.
 fn mismatch(certified: &CertifiedKey) -> PairError {
     let belongs = |der: &CertificateDer<'static>| {
@@ -192,120 +116,10 @@ fn mismatch(certified: &CertifiedKey) -> PairError {
     }
 }
 
-fn names(leaf: &X509Certificate<'_>) -> Result<BTreeSet<String>, PairError> {
-    let extension = leaf
-        .subject_alternative_name()
-        .map_err(|_| PairError::Certificate { number: 1 })?;
-    let Some(extension) = extension else {
-        return Ok(BTreeSet::new());
-    };
-    Ok(extension
-        .value
-        .general_names
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-            GeneralName::IPAddress(bytes) => address(bytes),
-            _ => None,
-        })
-        .collect())
-}
-
-fn address(bytes: &[u8]) -> Option<String> {
-    if let Ok(four) = <[u8; 4]>::try_from(bytes) {
-        return Some(Ipv4Addr::from(four).to_string());
-    }
-    let sixteen = <[u8; 16]>::try_from(bytes).ok()?;
-    Some(Ipv6Addr::from(sixteen).to_string())
-}
-
-fn display_name(name: &X509Name<'_>) -> String {
-    let common_name = name.iter_common_name().next();
-    common_name
-        .and_then(|attribute| attribute.as_str().ok())
-        .map_or_else(|| name.to_string(), str::to_owned)
-}
-
-fn hexadecimal(serial: &[u8]) -> String {
-    use std::fmt::Write;
-
-    // DER puts a zero in front of a number whose first bit is set; it is not part of the number.
-    let digits = match serial {
-        [0, rest @ ..] if !rest.is_empty() => rest,
-        whole => whole,
-    };
-    digits.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02X}");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::certificates::testing::{Authority, leaf, openssl};
-
-    #[test]
-    fn facts_are_read_from_the_leaf() {
-        let leaf = Authority::new().leaf(&["B.test", "*.a.test", "127.0.0.1", "::1"]);
-        let facts = leaf.pair().facts().clone();
-        assert_eq!(
-            facts.names.iter().map(String::as_str).collect::<Vec<_>>(),
-            ["*.a.test", "127.0.0.1", "::1", "b.test"]
-        );
-        assert_eq!(facts.issuer, "Test authority");
-        assert!(facts.not_before < facts.not_after);
-        assert!(facts.chain_in_order);
-        assert_eq!(
-            facts.hosts(),
-            [
-                HostPattern::Wildcard("a.test".into()),
-                HostPattern::Exact("b.test".into())
-            ]
-        );
-    }
-
-    #[test]
-    fn the_serial_reads_as_openssl_prints_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("leaf.pem");
-        for _ in 0..4 {
-            let leaf = leaf(&["a.test"]);
-            std::fs::write(&file, &leaf.chain).unwrap();
-            let printed = openssl(&["x509", "-noout", "-serial", "-in", file.to_str().unwrap()]);
-            assert_eq!(
-                printed.trim(),
-                format!("serial={}", leaf.pair().facts().serial)
-            );
-        }
-    }
-
-    #[test]
-    fn names_are_covered_as_clients_verify_them() {
-        let facts = leaf(&["a.test", "*.b.test"]).pair().facts().clone();
-        let exact = |name: &str| HostPattern::Exact(name.into());
-        let wildcard = |name: &str| HostPattern::Wildcard(name.into());
-        let cases = [
-            (exact("a.test"), true, "its own name"),
-            (exact("www.a.test"), false, "no wildcard above it"),
-            (exact("www.b.test"), true, "one label under the wildcard"),
-            (
-                exact("b.test"),
-                false,
-                "the wildcard's own suffix is not under it",
-            ),
-            (
-                exact("x.www.b.test"),
-                false,
-                "two labels under the wildcard",
-            ),
-            (wildcard("b.test"), true, "the wildcard itself"),
-            (wildcard("a.test"), false, "an exact name is no wildcard"),
-        ];
-        for (host, expected, why) in cases {
-            assert_eq!(facts.covers(&host), expected, "{host:?}: {why}");
-        }
-    }
 
     #[test]
     fn a_chain_and_a_foreign_key_are_no_pair() {
@@ -440,10 +254,9 @@ mod tests {
             certificate(&key);
             let text = std::fs::read_to_string(&key).unwrap();
             assert!(text.contains("BEGIN EC PARAMETERS") && text.contains("BEGIN EC PRIVATE KEY"));
-            match usable {
-                true => assert!(pair(&key).is_ok(), "{curve} in SEC1"),
-                false => assert_eq!(pair(&key).unwrap_err(), PairError::UnusableKey),
-            }
+            let error = pair(&key).err();
+            let expected = (!usable).then_some(PairError::UnusableKey);
+            assert_eq!(error, expected, "{curve} in SEC1");
         }
 
         openssl(&["genpkey", "-algorithm", "ED25519", "-out", &key]);

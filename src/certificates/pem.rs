@@ -56,10 +56,10 @@ pub fn parse_chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError>
         .filter(|(kind, _)| *kind == SectionKind::Certificate)
         .map(|(_, der)| CertificateDer::from(der))
         .collect();
-    match chain.is_empty() {
-        true => Err(PemError::NoCertificate { has_key }),
-        false => Ok(chain),
+    if chain.is_empty() {
+        return Err(PemError::NoCertificate { has_key });
     }
+    Ok(chain)
 }
 
 /// The one private key of `pem`: PKCS#8, SEC1 (RFC 5915) or PKCS#1 (RFC 8017).

@@ -4,40 +4,29 @@
 //! and served as soon as they have changed and are a pair again. What goes wrong leaves the
 //! certificate before in service.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::anyhow;
 use parking_lot::Mutex;
 use time::OffsetDateTime;
-use tokio::sync::watch;
+use tokio::sync::watch::Receiver;
 use tracing::{error, info, warn};
 
-use super::files::{self, Contents, Loaded};
+use super::pair::Pair;
 use super::self_signed::{self, SelfSigned};
+use super::watch::Watched;
 use super::{Certificates, Origin, Served, Source};
-use crate::config::TlsFiles;
 
 /// How often the user's files are looked at.
 const POLL: Duration = Duration::from_secs(2);
 /// No sleep is longer: while a machine sleeps, or its clock is set, a long timer means nothing.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60 * 60);
+const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 /// How soon a renewal that failed is tried again.
-const RETRY: Duration = Duration::from_secs(60);
-
-/// One of the user's pairs, with what was last found in its files.
-pub(super) struct Watched {
-    files: TlsFiles,
-    seen: Result<Contents, String>,
-    /// An error that is logged if the files still say the same at the next look: somebody who
-    /// replaces one file after the other is not to be alarmed in between.
-    unreported: Option<String>,
-}
+const RETRY: Duration = Duration::from_mins(1);
 
 impl Certificates {
     /// Renews and reloads until `shutdown` says true or its sender is gone.
-    pub async fn keep_fresh(self: Arc<Self>, mut shutdown: watch::Receiver<bool>) {
+    pub async fn keep_fresh(self: Arc<Self>, mut shutdown: Receiver<bool>) {
         if matches!(self.origin, Origin::Off) {
             return;
         }
@@ -50,8 +39,11 @@ impl Certificates {
             // Off this runtime's threads: a file on a hanging network mount must not hang requests.
             let this = Arc::clone(&self);
             let refresh = move || this.refresh(OffsetDateTime::now_utc());
-            if let Err(panic) = tokio::task::spawn_blocking(refresh).await {
-                error!("certificates: the check for new ones failed ({panic}); it goes on");
+            tokio::select! {
+                done = tokio::task::spawn_blocking(refresh) => if let Err(panic) = done {
+                    error!("certificates: the check for new ones failed ({panic}); it goes on");
+                },
+                _ = shutdown.wait_for(|stop| *stop) => return,
             }
         }
     }
@@ -126,74 +118,8 @@ impl Certificates {
     }
 }
 
-impl Watched {
-    /// Reads a pair for the first time. Clients' complaints are logged.
-    ///
-    /// The error is one line that names the file and the remedy.
-    pub(super) fn load(files: &TlsFiles, now: OffsetDateTime) -> Result<(Self, Served), String> {
-        let contents = files::read(files)?;
-        let loaded = files::parse(files, &contents, now).map_err(|error| format!("{error:#}"))?;
-        let watched = Self {
-            files: files.clone(),
-            seen: Ok(contents),
-            unreported: None,
-        };
-        Ok((watched, serve(loaded, files)))
-    }
-
-    /// Looks at the files again; true when `served` was changed.
-    fn look(&mut self, served: &mut Served, now: OffsetDateTime) -> bool {
-        let found = files::read(&self.files);
-        if found == self.seen {
-            if let Some(error) = self.unreported.take() {
-                warn!("{error}; the certificate before stays in service");
-            }
-            return false;
-        }
-        self.seen = found;
-        let loaded = match &self.seen {
-            Ok(contents) => files::parse(&self.files, contents, now),
-            Err(error) => Err(anyhow!("{error}")),
-        };
-        match loaded {
-            Ok(loaded) => {
-                self.unreported = None;
-                announce(&served.source, &loaded.pair);
-                *served = serve(loaded, &self.files);
-            }
-            Err(error) => {
-                let error = format!("{error:#}");
-                self.unreported = Some(error.clone());
-                served.last_error = Some(error);
-            }
-        }
-        true
-    }
-}
-
-/// SECURITY: by hand, because the bytes of a private key must not get into a log.
-impl fmt::Debug for Watched {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Watched")
-            .field("files", &self.files)
-            .finish_non_exhaustive()
-    }
-}
-
-fn serve(loaded: Loaded, files: &TlsFiles) -> Served {
-    for warning in loaded.warnings {
-        warn!("{warning}");
-    }
-    Served {
-        hosts: loaded.hosts,
-        pair: loaded.pair,
-        source: Source::File(files.cert.clone()),
-        last_error: None,
-    }
-}
-
-fn announce(source: &Source, pair: &super::pair::Pair) {
+/// Tells the log what the next handshake will see.
+pub(super) fn announce(source: &Source, pair: &Pair) {
     let facts = pair.facts();
     info!(
         "{source}: serving a new certificate, serial {}, valid until {}",
@@ -205,14 +131,13 @@ fn announce(source: &Source, pair: &super::pair::Pair) {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::io;
     use std::path::Path;
 
     use time::Duration as Span;
 
     use super::*;
-    use crate::certificates::testing::{leaf, tls, write_pair};
-    use crate::config::{HostPattern, TlsMode};
+    use crate::certificates::testing::{logged, tls};
+    use crate::config::TlsMode;
 
     fn serial(certificates: &Certificates) -> String {
         certificates.summary()[0].serial.clone()
@@ -224,34 +149,6 @@ mod tests {
 
     fn self_signed(directory: &Path) -> Certificates {
         Certificates::load_parts(&tls(TlsMode::SelfSigned, directory), &[]).unwrap()
-    }
-
-    fn files(files: &TlsFiles) -> Certificates {
-        let mode = TlsMode::Files(vec![files.clone()]);
-        Certificates::load_parts(&tls(mode, Path::new("unused")), &[]).unwrap()
-    }
-
-    /// Everything logged while `work` runs.
-    fn logged(work: impl FnOnce()) -> String {
-        #[derive(Clone, Default)]
-        struct Lines(Arc<Mutex<Vec<u8>>>);
-        impl io::Write for Lines {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0.lock().extend_from_slice(bytes);
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::with_default(subscriber, work);
-        let bytes = lines.0.lock().clone();
-        String::from_utf8(bytes).unwrap()
     }
 
     #[test]
@@ -319,7 +216,7 @@ mod tests {
             ),
             (
                 renewal - Span::minutes(20),
-                Duration::from_secs(20 * 60),
+                Duration::from_mins(20),
                 "soon: exactly then",
             ),
             (renewal - Span::seconds(1), RETRY, "now: no busy loop"),
@@ -328,86 +225,5 @@ mod tests {
         for (now, expected, why) in cases {
             assert_eq!(certificates.pause(now), expected, "{why}");
         }
-    }
-
-    #[test]
-    fn half_a_replacement_is_never_served() {
-        let root = tempfile::tempdir().unwrap();
-        let now = OffsetDateTime::now_utc();
-        let (old, new) = (leaf(&["a.test"]), leaf(&["a.test"]));
-        for cert_first in [true, false] {
-            let pair = write_pair(root.path(), "a", &old);
-            let certificates = files(&pair);
-            let steps = [(&pair.cert, &new.chain), (&pair.key, &new.key)];
-            let [first, second] = if cert_first {
-                steps
-            } else {
-                [steps[1], steps[0]]
-            };
-
-            fs::write(first.0, first.1).unwrap();
-            certificates.refresh(now);
-            assert_eq!(serial(&certificates), old.pair().facts().serial);
-            assert!(
-                last_error(&certificates)
-                    .unwrap()
-                    .contains("does not belong")
-            );
-            fs::write(second.0, second.1).unwrap();
-            certificates.refresh(now);
-            assert_eq!(serial(&certificates), new.pair().facts().serial);
-            assert_eq!(last_error(&certificates), None);
-        }
-    }
-
-    #[test]
-    fn a_bad_replacement_is_logged_once_when_it_stays_and_a_quick_one_never() {
-        let root = tempfile::tempdir().unwrap();
-        let now = OffsetDateTime::now_utc();
-        let (old, new) = (leaf(&["a.test"]), leaf(&["a.test"]));
-        let pair = write_pair(root.path(), "a", &old);
-        let certificates = files(&pair);
-
-        let lines = logged(|| {
-            fs::write(&pair.key, "").unwrap();
-            certificates.refresh(now);
-            certificates.refresh(now);
-            certificates.refresh(now);
-        });
-        assert_eq!(lines.lines().count(), 1, "{lines}");
-        assert!(lines.contains("a.key: is empty"), "{lines}");
-
-        let lines = logged(|| {
-            fs::remove_file(&pair.key).unwrap();
-            certificates.refresh(now);
-            write_pair(root.path(), "a", &new);
-            certificates.refresh(now);
-            certificates.refresh(now);
-        });
-        assert_eq!(lines.lines().count(), 1, "{lines}");
-        assert!(lines.contains("serving a new certificate"), "{lines}");
-    }
-
-    #[test]
-    fn new_names_in_a_replacement_are_served() {
-        let root = tempfile::tempdir().unwrap();
-        let pair = write_pair(root.path(), "a", &leaf(&["old.test"]));
-        let certificates = files(&pair);
-        write_pair(root.path(), "a", &leaf(&["new.test"]));
-        certificates.refresh(OffsetDateTime::now_utc());
-        let hosts = &certificates.served.load()[0].hosts;
-        assert_eq!(*hosts, [HostPattern::Exact("new.test".into())]);
-        assert!(certificates.resolver().lookup(Some("new.test")).is_some());
-        assert!(certificates.resolver().lookup(Some("old.test")).is_none());
-    }
-
-    #[test]
-    fn a_key_never_shows_in_debug_output() {
-        let root = tempfile::tempdir().unwrap();
-        let leaf = leaf(&["a.test"]);
-        let certificates = files(&write_pair(root.path(), "a", &leaf));
-        let shown = format!("{certificates:?}");
-        assert!(shown.contains("a.key"), "the path helps: {shown}");
-        assert!(!shown.contains(&format!("{:?}", leaf.key.as_bytes())[1..60]));
     }
 }

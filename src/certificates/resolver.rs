@@ -100,7 +100,7 @@ impl Table {
                 Some((label, suffix)) if !label.is_empty() => self.wildcard.get(suffix),
                 _ => None,
             })
-            .or_else(|| match self.unknown {
+            .or(match self.unknown {
                 UnknownName::Refuse => None,
                 UnknownName::Default => self.default.as_ref(),
             })
@@ -117,10 +117,10 @@ impl ResolvesServerCert for Resolver {
 /// Allocates only for the rare name that is neither yet.
 fn normal(name: &str) -> Cow<'_, str> {
     let name = name.strip_suffix('.').unwrap_or(name);
-    match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        true => Cow::Owned(name.to_ascii_lowercase()),
-        false => Cow::Borrowed(name),
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Cow::Owned(name.to_ascii_lowercase());
     }
+    Cow::Borrowed(name)
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use time::{Duration, OffsetDateTime};
 use tracing::info;
 use uuid::Uuid;
 
-use super::pair::{Facts, Pair};
+use super::facts::Facts;
+use super::pair::Pair;
 use super::store::Store;
 use crate::config::HostPattern;
 

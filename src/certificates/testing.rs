@@ -1,9 +1,12 @@
 //! What the tests of this folder share: an authority, its leaves, and the `openssl` program.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use time::{Duration, OffsetDateTime};
 
@@ -113,4 +116,27 @@ pub(super) fn write_pair(directory: &Path, name: &str, leaf: &Leaf) -> TlsFiles 
     fs::write(&files.cert, &leaf.chain).unwrap();
     fs::write(&files.key, &leaf.key).unwrap();
     files
+}
+
+/// Everything logged while `work` runs.
+pub(super) fn logged(work: impl FnOnce()) -> String {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, work);
+    let bytes = lines.0.lock().clone();
+    String::from_utf8(bytes).unwrap()
 }
