@@ -59,6 +59,12 @@ pub(super) fn create_directory(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes a directory 0700 that holds no secret yet, so that there is nothing to warn of.
+pub(super) fn make_private(directory: &Path) {
+    // Where this is not allowed, `tighten` says so as soon as there is a secret.
+    let _ = fs::set_permissions(directory, Permissions::from_mode(PRIVATE_DIRECTORY));
+}
+
 /// Takes the rights of group and others away from `path`, with a warning when there were any.
 /// Where that is not allowed (a foreign owner, a read-only mount), the warning says what to do.
 pub(super) fn tighten(path: &Path) {

@@ -38,7 +38,12 @@ impl Store {
     pub fn open(root: &Path) -> anyhow::Result<Self> {
         durable::create_directory(root).map_err(|error| unusable(root, "created", &error))?;
         if holds_only_ours(root) {
-            durable::tighten(root);
+            // A fresh clone has the directory as git made it, with nothing in it but `.gitignore`.
+            if root.join(super::self_signed::PLACE).exists() {
+                durable::tighten(root);
+            } else {
+                durable::make_private(root);
+            }
         }
         Ok(Self {
             root: root.to_owned(),
@@ -144,7 +149,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::certificates::testing::leaf;
+    use crate::certificates::testing::{leaf, logged};
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -201,6 +206,23 @@ mod tests {
         assert_eq!(mode(root.path()), 0o700);
         assert_eq!(mode(&place), 0o700);
         assert_eq!(mode(&place.join(PAIR)), 0o600);
+    }
+
+    #[test]
+    fn a_warning_is_given_only_where_a_secret_was_open() {
+        let root = tempfile::tempdir().unwrap();
+        let leaf = leaf(&["a.test"]);
+        let open = || {
+            loosen(root.path(), 0o755);
+            let lines = logged(|| drop(Store::open(root.path()).unwrap()));
+            assert_eq!(mode(root.path()), 0o700);
+            lines
+        };
+        assert_eq!(open(), "", "a fresh clone");
+        let store = Store::open(root.path()).unwrap();
+        store.save("self-signed", &leaf.chain, &leaf.key).unwrap();
+        let lines = open();
+        assert!(lines.contains("permissions were 0755"), "{lines}");
     }
 
     #[test]
