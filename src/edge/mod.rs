@@ -1,3 +1,4 @@
 //! The edge: from the socket to whoever answers, and back.
 
+pub(crate) mod files;
 pub(crate) mod reply;
