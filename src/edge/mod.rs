@@ -5,4 +5,5 @@ pub(crate) mod host_name;
 pub(crate) mod request_path;
 pub(crate) mod route;
 
+pub(crate) mod compression;
 pub(crate) mod reply;
