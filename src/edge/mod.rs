@@ -6,4 +6,6 @@ pub(crate) mod request_path;
 pub(crate) mod route;
 
 pub(crate) mod compression;
+pub(crate) mod error_page;
 pub(crate) mod reply;
+pub(crate) mod security_headers;

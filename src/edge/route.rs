@@ -104,7 +104,8 @@ impl Router {
 }
 
 impl PreparedRoute {
-    fn new(index: usize, route: &Route) -> Self {
+    /// Prepares the route at `index` of the file.
+    pub(super) fn new(index: usize, route: &Route) -> Self {
         let normal = |text: &String| request_path::normalise(text).into_owned();
         let path = match &route.path {
             PathPattern::Prefix(prefix) => PathPattern::Prefix(normal(prefix)),

@@ -92,6 +92,7 @@ mod tests {
     use super::*;
     use http::HeaderValue;
     use proptest::prelude::*;
+    use std::fmt::Write;
 
     fn negotiated(lines: &[&[u8]]) -> Option<Coding> {
         let mut headers = HeaderMap::new();
@@ -183,7 +184,7 @@ mod tests {
                 }
                 line.push_str(name);
                 if let Some(weight) = weight {
-                    *line += &format!("; q={}.{:03}", weight / 1000, weight % 1000);
+                    write!(line, "; q={}.{:03}", weight / 1000, weight % 1000).unwrap();
                 }
             }
             let lowest = |wanted: &str| {

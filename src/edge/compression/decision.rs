@@ -133,7 +133,7 @@ pub(super) fn confirm(request: &Request, response: &mut ResponseHeader) -> Resul
 
 /// Gives back the strong validators of `If-Match` that compression weakened.
 ///
-/// Who read a compressed answer can only name its weak ETag, and `If-Match` compares strongly
+/// Who read a compressed answer can only name its weak `ETag`, and `If-Match` compares strongly
 /// (RFC 9110, section 13.1.1): without this every update would fail with 412. A tag that was weak
 /// from the beginning still matches nothing. Reading methods keep theirs, because the bytes that
 /// they ask for a part of are not those that the client has.
@@ -164,7 +164,7 @@ pub(super) fn strengthen_if_match(request: &mut RequestHeader) -> Result<()> {
     Ok(())
 }
 
-/// `"x"` as `W/"x"`; `None` for what is not a strong ETag.
+/// `"x"` as `W/"x"`; `None` for what is not a strong `ETag`.
 fn weakened(etag: &HeaderValue) -> Option<HeaderValue> {
     if !etag.as_bytes().starts_with(b"\"") {
         return None;

@@ -386,7 +386,7 @@ async fn every_way_to_end_a_body_ends_the_encoding() {
                 encoded.extend(body.unwrap());
             }
             "trailers" => {
-                encoded.extend(context.response_trailer_filter(&mut None).unwrap().unwrap())
+                encoded.extend(context.response_trailer_filter(&mut None).unwrap().unwrap());
             }
             "done" => encoded.extend(context.response_done_filter().unwrap().unwrap()),
             _ => {}
