@@ -1,9 +1,206 @@
 //! The edge: from the socket to whoever answers, and back.
+//!
+//! In the order a request meets them:
+//! [`listeners`] accept, [`connection`] counts and decrypts, [`door`] (HTTP/1.1) and [`http2`] read
+//! requests, [`proxy`] takes each through its phases: [`route`] says where it belongs, and
+//! [`plain_http`], [`files`], the [`bridge`] to the app or an [`upstream`] answer it through
+//! [`reply`]; [`compression`] and [`security_headers`] work on every answer, [`access_log`] tells
+//! of it.
 
+pub(crate) mod access_log;
+mod bridge;
 pub(crate) mod client_address;
+pub(crate) mod compression;
+pub(crate) mod connection;
+mod door;
+pub(crate) mod error_page;
+pub(crate) mod exchange;
+pub(crate) mod files;
 pub(crate) mod host_name;
+mod http2;
+pub(crate) mod limits;
+pub mod listeners;
+mod plain_http;
+mod proxy;
+pub(crate) mod reply;
+pub(crate) mod request_id;
 pub(crate) mod request_path;
 pub(crate) mod route;
+pub(crate) mod security_headers;
+mod snapshot;
+mod upstream;
 
-pub(crate) mod files;
-pub(crate) mod reply;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use pingora_core::listeners::tls::Acceptor;
+use pingora_core::server::ShutdownWatch;
+use pingora_core::server::configuration::ServerConf;
+use pingora_proxy::http_proxy;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use self::access_log::AccessLog;
+use self::connection::Connection;
+use self::limits::Connections;
+use self::listeners::Bound;
+use self::plain_http::Ports;
+use self::proxy::Proxy;
+use self::snapshot::Snapshot;
+use crate::config::{Config, Timeouts};
+use crate::telemetry::Output;
+
+/// What all connections share.
+pub(crate) struct Edge {
+    snapshot: ArcSwap<Snapshot>,
+    pub(crate) app: Router,
+    pub(crate) connections: Connections,
+    pub(crate) access_log: AccessLog,
+}
+
+/// The sockets of one configuration, bound and not yet served.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Plain listeners.
+    pub http: Vec<Bound>,
+    /// TLS listeners.
+    pub https: Vec<Bound>,
+}
+
+/// The edge at work. Dropping it doesn't stop it: [`Running::stop`] does.
+pub struct Running {
+    edge: Arc<Edge>,
+    shutdown: watch::Sender<bool>,
+    closing: Arc<AtomicBool>,
+    accepting: Vec<JoinHandle<()>>,
+}
+
+impl Sockets {
+    /// Binds every listener of `config`.
+    ///
+    /// # Errors
+    /// One line naming the address, the configuration key and the remedy.
+    pub fn bind(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            http: listeners::bind("server.http", &config.server.http)?,
+            https: listeners::bind("server.https", &config.server.https)?,
+        })
+    }
+
+    fn redirect_ports(&self, config: &Config) -> Option<Ports> {
+        let https = self.https.first()?.address.port();
+        let http = self.http.first().map(|bound| bound.address.port());
+        config.tls.redirect.then_some(Ports { http, https })
+    }
+}
+
+/// Serves `sockets` as `config` says, handing the app's requests to `app`.
+///
+/// `tls` makes the TLS listeners' connections; it may be `None` where there are none. Must be called
+/// within a tokio runtime; all of the edge runs there.
+///
+/// # Errors
+/// A directory of a route that can't be opened, or a socket that can't be prepared.
+pub fn start(
+    config: Arc<Config>,
+    sockets: Sockets,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    app: Router,
+    output: &Output,
+) -> anyhow::Result<Running> {
+    let closing = Arc::new(AtomicBool::new(false));
+    let redirect = sockets.redirect_ports(&config);
+    let access_log = AccessLog::new(&config.log, output.clone());
+    let edge = Arc::new(Edge {
+        snapshot: ArcSwap::from_pointee(Snapshot::prepare(
+            config.clone(),
+            redirect,
+            closing.clone(),
+        )?),
+        app,
+        connections: Connections::new(),
+        access_log,
+    });
+    let proxy = Arc::new(http_proxy(&pingora_conf(&config), Proxy::new(edge.clone())));
+
+    let (shutdown, watch) = watch::channel(false);
+    let connection = |acceptor| Connection {
+        edge: edge.clone(),
+        proxy: proxy.clone(),
+        acceptor,
+    };
+    let mut accepting = Vec::new();
+    if !sockets.http.is_empty() {
+        accepting.push(listeners::accept(
+            sockets.http,
+            "http",
+            connection(None),
+            &watch,
+        )?);
+    }
+    if let Some(tls) = tls.filter(|_| !sockets.https.is_empty()) {
+        let acceptor = Acceptor::from_server_config(tls);
+        accepting.push(listeners::accept(
+            sockets.https,
+            "https",
+            connection(Some(acceptor)),
+            &watch,
+        )?);
+    }
+    Ok(Running {
+        edge,
+        shutdown,
+        closing,
+        accepting,
+    })
+}
+
+impl Running {
+    /// Stops accepting, lets running requests finish for at most `drain`, and returns how many
+    /// connections had to be cut. Idle connections end at once.
+    pub async fn stop(self, drain: Duration) -> usize {
+        self.closing.store(true, Ordering::Relaxed);
+        self.shutdown.send_replace(true);
+        for accepting in self.accepting {
+            // A listener that panicked has stopped as well; its panic is in the log.
+            let _ = accepting.await;
+        }
+        // What is still there after the deadline is cut by the end of the runtime.
+        let _ = timeout(drain, self.edge.connections.all_closed()).await;
+        self.edge.connections.open()
+    }
+}
+
+impl Edge {
+    /// The configuration in force.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        self.snapshot.load().config.server.timeouts
+    }
+}
+
+/// Resolves when the edge is to stop.
+async fn closing(shutdown: &mut ShutdownWatch) {
+    // A sender that is gone means the same as one that says so.
+    let _ = shutdown.wait_for(|closing| *closing).await;
+}
+
+fn pingora_conf(config: &Config) -> Arc<ServerConf> {
+    let kept = config
+        .upstreams
+        .values()
+        .map(|upstream| upstream.keepalive)
+        .sum::<usize>();
+    Arc::new(ServerConf {
+        threads: config.server.workers,
+        upstream_keepalive_pool_size: kept.max(1),
+        ..ServerConf::default()
+    })
+}

@@ -40,28 +40,28 @@ impl Router {
     }
 
     fn sort(routes: &[Route]) -> Self {
-        let mut router = Self {
+        let mut sorted = Self {
             by_host: HashMap::new(),
             by_suffix: HashMap::new(),
             of_any_host: Vec::new(),
         };
         for (index, route) in routes.iter().enumerate() {
             let routes = match &route.host {
-                Some(HostPattern::Exact(host)) => router.by_host.entry(host.clone()).or_default(),
+                Some(HostPattern::Exact(host)) => sorted.by_host.entry(host.clone()).or_default(),
                 Some(HostPattern::Wildcard(suffix)) => {
-                    router.by_suffix.entry(suffix.clone()).or_default()
+                    sorted.by_suffix.entry(suffix.clone()).or_default()
                 }
-                None => &mut router.of_any_host,
+                None => &mut sorted.of_any_host,
             };
             routes.push(Arc::new(PreparedRoute::new(index, route)));
         }
-        router
+        sorted
             .by_host
             .values_mut()
-            .chain(router.by_suffix.values_mut())
-            .chain([&mut router.of_any_host])
+            .chain(sorted.by_suffix.values_mut())
+            .chain([&mut sorted.of_any_host])
             .for_each(|routes| routes.sort_by_key(|route| route.rank()));
-        router
+        sorted
     }
 
     /// The route of a request whose path was accepted by [`request_path::check`]; `None` where no
@@ -104,7 +104,8 @@ impl Router {
 }
 
 impl PreparedRoute {
-    fn new(index: usize, route: &Route) -> Self {
+    /// Prepares the route at `index` of the file.
+    pub(super) fn new(index: usize, route: &Route) -> Self {
         let normal = |text: &String| request_path::normalise(text).into_owned();
         let path = match &route.path {
             PathPattern::Prefix(prefix) => PathPattern::Prefix(normal(prefix)),
