@@ -1,13 +1,48 @@
 //! The database: always PostgreSQL, reached through one pool.
+//!
+//! 1. [`Database::open`] reads the URL ([`url`]) and prepares TLS ([`tls`]); nothing is connected.
+//! 2. [`Database::wait`] gives the server time to come up; [`migrations`] bring its schema up to date.
+//! 3. [`Database::client`] lends a connection that has just proved to be alive ([`pool`]). New ones
+//!    are made by [`connect`] on the runtime that opened the database, whoever asks.
+//! 4. [`Database::ready`] answers readiness probes over a connection of its own, so that a busy
+//!    pool does not look like a broken database.
+//!
+//! Without a URL, [`embedded`] runs a private server and yields the URL.
+
+mod connect;
+pub mod embedded;
+mod health;
+pub mod migrations;
+mod pool;
+#[cfg(test)]
+mod testing;
+mod tls;
+mod url;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use deadpool_postgres::Pool;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::config::{self, Secret};
+use connect::{Alone, Connector};
+use health::Health;
+pub use health::{NotReady, Unavailable};
+use pool::Refusal;
 
 /// A connection taken from the pool; it returns there when dropped.
 ///
 /// Use `prepare_cached` for every statement.
 pub type Client = deadpool_postgres::Client;
+
+/// How long [`Database::ready`] may take.
+const READY_LIMIT: Duration = Duration::from_secs(2);
+
+/// Pauses between the attempts of [`Database::wait`]: the first, and the longest.
+const WAIT_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// The pool and what is known about the database behind it. Cheap to clone.
 #[derive(Clone)]
@@ -17,24 +52,145 @@ pub struct Database {
 
 struct Inner {
     pool: Pool,
-}
-
-/// No connection could be had in time: the caller answers 503 with `Retry-After`.
-#[derive(Debug, thiserror::Error)]
-#[error("the database is unavailable: {reason}")]
-pub struct Unavailable {
-    /// For the log, never for the client.
-    pub reason: String,
+    /// One connection for readiness probes.
+    probe: Pool,
+    /// For the connection that migrates; shares what was learned about PgBouncer with the pools.
+    connector: Connector,
+    target: tokio_postgres::Config,
+    acquire_timeout: Duration,
+    health: Health,
 }
 
 impl Database {
+    /// Prepares the pool for the database at `url`. Connects to nothing yet.
+    ///
+    /// Connections live on the runtime this is called on, which must outlive every user of the pool.
+    ///
+    /// # Errors
+    /// A URL that can't be understood, a `sslrootcert` that can't be read, or no tokio runtime. The
+    /// message never contains the password.
+    pub fn open(config: &config::Database, url: &Secret) -> anyhow::Result<Self> {
+        let runtime =
+            Handle::try_current().context("the database must be opened on a tokio runtime")?;
+        let target = url::Target::parse(url)?;
+        let postgres = connect::with_defaults(target.postgres, config.acquire_timeout);
+        let connector = Connector::new(
+            runtime.clone(),
+            tls::connector(&target.verify)?,
+            config.statement_timeout,
+        );
+        let pool = |size| pool::build(&runtime, &connector, postgres.clone(), config, size);
+        let (pool, probe) = (pool(config.pool_size)?, pool(1)?);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                pool,
+                probe,
+                connector,
+                target: postgres.clone(),
+                acquire_timeout: config.acquire_timeout,
+                health: Health::new(),
+            }),
+        })
+    }
+
     /// A connection that was alive a moment ago, within `database.acquire_timeout`.
     ///
     /// # Errors
     /// [`Unavailable`] when the pool is exhausted or PostgreSQL can't be reached.
     pub async fn client(&self) -> Result<Client, Unavailable> {
-        self.inner.pool.get().await.map_err(|error| Unavailable {
-            reason: error.to_string(),
-        })
+        lend(&self.inner.pool, self.inner.acquire_timeout)
+            .await
+            .inspect(|_| self.inner.health.answered())
+            .map_err(|refusal| match refusal {
+                Refusal::Exhausted => self.inner.health.exhausted(),
+                Refusal::Unreachable(reason) => self.unreachable(reason),
+            })
+    }
+
+    /// Whether the database answers and has at least the schema this binary knows; takes at most
+    /// two seconds.
+    ///
+    /// A newer schema is fine here: while a newer release rolls out, older instances go on serving.
+    /// (At start-up [`migrations::migrate`] refuses it.)
+    ///
+    /// # Errors
+    /// [`NotReady`] with the reason.
+    pub async fn ready(&self) -> Result<(), NotReady> {
+        let client = self.lend_probe(READY_LIMIT).await?;
+        match timeout(READY_LIMIT, migrations::schema_version(&client)).await {
+            Ok(Ok(version)) if version >= migrations::latest() => Ok(()),
+            Ok(Ok(version)) => Err(NotReady::Schema {
+                database: version,
+                binary: migrations::latest(),
+            }),
+            Ok(Err(error)) => Err(self.unreachable(connect::explain(&error)).into()),
+            Err(_) => {
+                // The answer may still come: the connection must not serve the next probe.
+                drop(Client::take(client));
+                Err(self.unreachable("no answer to a query".into()).into())
+            }
+        }
+    }
+
+    /// Waits until the database answers, for at most `limit`; tries at least once.
+    ///
+    /// # Errors
+    /// The last [`Unavailable`] when `limit` has passed.
+    pub async fn wait(&self, limit: Duration) -> Result<(), Unavailable> {
+        let deadline = Instant::now() + limit;
+        let (mut pause, longest) = WAIT_PAUSES;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let attempt = left.clamp(READY_LIMIT, READY_LIMIT.max(self.inner.acquire_timeout));
+            let Err(unavailable) = self.lend_probe(attempt).await else {
+                return Ok(());
+            };
+            if Instant::now() + pause >= deadline {
+                return Err(unavailable);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// A connection outside the pool, without a statement timeout.
+    async fn alone(&self) -> Result<Alone, Unavailable> {
+        let attempt = self.inner.connector.alone(&self.inner.target);
+        match timeout(self.inner.acquire_timeout, attempt).await {
+            Ok(Ok(alone)) => {
+                self.inner.health.answered();
+                Ok(alone)
+            }
+            Ok(Err(error)) => Err(self.unreachable(connect::explain(&error))),
+            Err(_) => Err(self.unreachable("no answer to a connection attempt".into())),
+        }
+    }
+
+    async fn lend_probe(&self, limit: Duration) -> Result<Client, Unavailable> {
+        lend(&self.inner.probe, limit)
+            .await
+            .inspect(|_| self.inner.health.answered())
+            .map_err(|refusal| match refusal {
+                Refusal::Exhausted => self.unreachable("no answer to an earlier probe".into()),
+                Refusal::Unreachable(reason) => self.unreachable(reason),
+            })
+    }
+
+    fn unreachable(&self, reason: String) -> Unavailable {
+        self.inner.health.unreachable(reason)
     }
 }
+
+async fn lend(pool: &Pool, limit: Duration) -> Result<Client, Refusal> {
+    match timeout(limit, pool.get()).await {
+        Ok(lent) => lent.map_err(Refusal::from),
+        // Connections that are being made are not counted in `size` yet.
+        Err(_) if pool.status().size >= pool.status().max_size => Err(Refusal::Exhausted),
+        Err(_) => Err(Refusal::Unreachable(
+            "no answer to a connection attempt".into(),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;
