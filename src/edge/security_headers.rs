@@ -23,10 +23,9 @@ use pingora_core::Result;
 use pingora_core::modules::http::{HttpModule, HttpModuleBuilder, Module, ModuleBuilder};
 use pingora_http::ResponseHeader;
 
+use super::request_id::X_REQUEST_ID;
 use super::route::PreparedRoute;
 use crate::config::Config;
-
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What one configuration puts on every answer.
 #[derive(Debug)]
@@ -64,6 +63,20 @@ impl SecurityHeaders {
         Box::new(Builder(general))
     }
 
+    /// The headers for a client that has no request yet, outside Pingora's modules.
+    pub(crate) fn without_request(
+        general: Arc<GeneralHeaders>,
+        is_secure: bool,
+        request_id: HeaderValue,
+    ) -> Self {
+        Self {
+            general,
+            is_secure,
+            request_id: Some(request_id),
+            route: None,
+        }
+    }
+
     /// Tells the module of its request: the headers of the configuration that serves it, whether
     /// the client came over TLS (to us or to a trusted proxy), and its id.
     pub(crate) fn arm(
@@ -82,7 +95,8 @@ impl SecurityHeaders {
         self.route = Some(route);
     }
 
-    fn apply(&self, response: &mut ResponseHeader) -> Result<()> {
+    /// Puts the headers on `response`.
+    pub(crate) fn apply(&self, response: &mut ResponseHeader) -> Result<()> {
         let hsts = self.general.hsts.as_ref().filter(|_| self.is_secure);
         let hsts = hsts.map(|value| (&STRICT_TRANSPORT_SECURITY, value));
         let general = self

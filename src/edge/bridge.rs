@@ -1,0 +1,293 @@
+//! The bridge from the edge to the app: the one place that knows both Pingora's session and the
+//! bodies of [`http`].
+//!
+//! Bodies stream both ways with back-pressure: the client's body is read only as fast as the handler
+//! asks for it, the handler's body only as fast as the client takes it. The handler runs inside the
+//! request's own task, so a client that leaves cancels it by dropping it. A handler that panics
+//! costs its own request only.
+
+use std::future::pending;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::{HeaderMap, Request, StatusCode, header};
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_proxy::Session;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
+use tower::ServiceExt;
+
+use super::exchange::{Exchange, UNTRUSTED};
+use super::reply::{self, Answer, Body, BodyError, Inflow};
+
+/// Hands the request to the app and its answer to the client.
+pub(super) async fn answer(session: &mut Session, exchange: &Exchange, app: &Router) -> Result<()> {
+    let (request, mut inflow) = request(session, exchange);
+    let handler = AssertUnwindSafe(app.clone().oneshot(request)).catch_unwind();
+    tokio::pin!(handler);
+    let answer = loop {
+        tokio::select! {
+            biased;
+            response = &mut handler => match response {
+                Ok(Ok(response)) => break response.map(body),
+                Ok(Err(never)) => match never {},
+                Err(panic) => break panicked(exchange, panic.as_ref()),
+            },
+            done = inflow.step(session) => done?,
+        }
+        if inflow.too_large {
+            break reply::empty(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+    };
+    reply::send_beside(session, exchange, answer, &mut inflow).await
+}
+
+fn request(
+    session: &mut Session,
+    exchange: &Exchange,
+) -> (Request<axum::body::Body>, RequestInflow) {
+    let bodiless = session.is_body_empty();
+    let peer = super::proxy::peer_address(session);
+    let head = session.req_header();
+    let length = content_length(&head.headers);
+    let expects_continue = head.headers.contains_key(header::EXPECT);
+    let (inflow, body) = if bodiless {
+        (RequestInflow::nothing(), axum::body::Body::empty())
+    } else {
+        let (inflow, body) = RequestInflow::body(exchange, length, expects_continue);
+        (inflow, axum::body::Body::new(body))
+    };
+
+    let mut request = Request::new(body);
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = head.uri.clone();
+    *request.version_mut() = head.version;
+    let mut headers = head.headers.clone();
+    for name in UNTRUSTED.iter().filter(|_| !exchange.trusted_peer) {
+        headers.remove(name);
+    }
+    for (name, value) in exchange.forwarding_headers(peer, &head.headers) {
+        headers.insert(name, value);
+    }
+    *request.headers_mut() = headers;
+    (request, inflow)
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}
+
+fn body(body: axum::body::Body) -> Body {
+    match http_body::Body::size_hint(&body).exact() {
+        Some(0) => Body::Empty,
+        _ => Body::Stream(body.map_err(BodyError::from).boxed_unsync()),
+    }
+}
+
+fn panicked(exchange: &Exchange, panic: &(dyn std::any::Any + Send)) -> Answer {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    tracing::error!(request_id = %exchange.id, panic = message, "a handler panicked");
+    reply::empty(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Brings the request's body to the handler, then watches for a client that leaves.
+struct RequestInflow {
+    state: State,
+    /// Read and not yet taken by the handler.
+    held: Option<Bytes>,
+    sender: Option<mpsc::Sender<Bytes>>,
+    signals: Arc<Signals>,
+    expects_continue: bool,
+    idle: Duration,
+    left: u64,
+    too_large: bool,
+}
+
+/// What the two ends of a request's body tell each other besides bytes.
+#[derive(Default)]
+struct Signals {
+    /// The handler has asked for the body.
+    wanted: Notify,
+    /// Every byte of the body has been sent to the handler.
+    complete: AtomicBool,
+}
+
+enum State {
+    /// The handler has not asked for the body yet.
+    Unasked,
+    Reading,
+    /// All of it has been read, or nobody wants the rest.
+    Done,
+}
+
+impl RequestInflow {
+    fn nothing() -> Self {
+        Self {
+            state: State::Done,
+            held: None,
+            sender: None,
+            signals: Arc::default(),
+            expects_continue: false,
+            idle: Duration::ZERO,
+            left: 0,
+            too_large: false,
+        }
+    }
+
+    fn body(
+        exchange: &Exchange,
+        length: Option<u64>,
+        expects_continue: bool,
+    ) -> (Self, RequestBody) {
+        let (sender, receiver) = mpsc::channel(1);
+        let signals = Arc::new(Signals::default());
+        let inflow = Self {
+            state: State::Unasked,
+            held: None,
+            sender: Some(sender),
+            signals: signals.clone(),
+            expects_continue,
+            idle: exchange.snapshot.config.server.timeouts.body_idle,
+            left: exchange.max_body,
+            too_large: false,
+        };
+        let body = RequestBody {
+            receiver,
+            signals,
+            asked: false,
+            length,
+        };
+        (inflow, body)
+    }
+
+    async fn read(&mut self, session: &mut Session) -> Result<()> {
+        let read = match timeout(self.idle, session.read_request_body()).await {
+            Ok(read) => read.map_err(Error::into_down),
+            Err(_) => Err(Error::explain(
+                ErrorType::ReadTimedout,
+                "the client has stopped sending the body",
+            )
+            .into_down()),
+        };
+        match read {
+            Ok(Some(bytes)) if bytes.len() as u64 > self.left => {
+                self.too_large = true;
+                self.abandon();
+            }
+            Ok(Some(bytes)) => {
+                self.left -= bytes.len() as u64;
+                self.held = Some(bytes);
+            }
+            Ok(None) => {
+                self.signals.complete.store(true, Ordering::Release);
+                self.abandon();
+            }
+            Err(error) => {
+                self.abandon();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn hand_over(&mut self) {
+        let Some(sender) = &self.sender else { return };
+        let Ok(place) = sender.reserve().await else {
+            return self.abandon();
+        };
+        if let Some(bytes) = self.held.take() {
+            place.send(bytes);
+        }
+    }
+
+    /// Nothing more goes to the handler: it has everything, or has dropped the body, or is told by
+    /// the missing end that the body broke off.
+    fn abandon(&mut self) {
+        self.state = State::Done;
+        self.held = None;
+        self.sender = None;
+    }
+}
+
+impl Inflow for RequestInflow {
+    async fn step(&mut self, session: &mut Session) -> Result<()> {
+        if self.held.is_some() {
+            self.hand_over().await;
+            return Ok(());
+        }
+        match self.state {
+            State::Unasked => {
+                self.signals.wanted.notified().await;
+                self.state = State::Reading;
+                if std::mem::take(&mut self.expects_continue) {
+                    session.write_continue_response().await?;
+                }
+                Ok(())
+            }
+            State::Reading => self.read(session).await,
+            State::Done if session.is_body_done() => {
+                session.read_body_or_idle(true).await?;
+                Ok(())
+            }
+            // The client is still sending what nobody wants: nothing to learn from that.
+            State::Done => pending().await,
+        }
+    }
+}
+
+/// The request's body as the handler sees it.
+struct RequestBody {
+    receiver: mpsc::Receiver<Bytes>,
+    signals: Arc<Signals>,
+    asked: bool,
+    /// What is left of the announced length.
+    length: Option<u64>,
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if !self.asked {
+            self.asked = true;
+            self.signals.wanted.notify_one();
+        }
+        match ready!(self.receiver.poll_recv(context)) {
+            Some(bytes) => {
+                if let Some(length) = &mut self.length {
+                    *length = length.saturating_sub(bytes.len() as u64);
+                }
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            None if self.signals.complete.load(Ordering::Acquire) => Poll::Ready(None),
+            None => Poll::Ready(Some(Err("the client has not sent the whole body".into()))),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

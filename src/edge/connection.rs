@@ -1,0 +1,140 @@
+//! One connection, from the accepted socket to the protocol spoken on it.
+//!
+//! 1. Is there room for it? ([`limits`](super::limits))
+//! 2. On a TLS listener: the handshake, within its deadline.
+//! 3. HTTP/2 goes to [`http2`](super::http2), everything else through the [`door`](super::door).
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pingora_core::apps::ServerApp;
+use pingora_core::listeners::tls::Acceptor;
+use pingora_core::protocols::l4::stream::Stream as L4Stream;
+use pingora_core::protocols::{ALPN, Ssl, Stream};
+use pingora_core::server::ShutdownWatch;
+use pingora_proxy::HttpProxy;
+use tokio::time::timeout;
+
+use super::limits::{Caps, Full};
+use super::proxy::Proxy;
+use super::{Edge, door, http2};
+
+/// What a listener does with the connections it accepts.
+pub(super) struct Connection {
+    pub(super) edge: Arc<Edge>,
+    pub(super) proxy: Arc<HttpProxy<Proxy>>,
+    /// `None` on a plain listener.
+    pub(super) acceptor: Option<Acceptor>,
+}
+
+/// Who is at the other end of the socket.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    /// Its address, IPv4-mapped ones as IPv4.
+    pub(crate) address: IpAddr,
+    /// Whether the connection is encrypted.
+    pub(crate) tls: bool,
+}
+
+#[async_trait]
+impl ServerApp for Connection {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let address = peer_address(&stream);
+        let place = match self.edge.connections.admit(address, self.caps(address)) {
+            Ok(place) => place,
+            Err(full) => {
+                self.turn_away(address, full);
+                return None;
+            }
+        };
+        match &self.acceptor {
+            None => {
+                let peer = Peer {
+                    address,
+                    tls: false,
+                };
+                door::serve(&self.edge, &self.proxy, stream, &peer, shutdown).await;
+            }
+            Some(acceptor) => self.serve_tls(acceptor, stream, address, shutdown).await,
+        }
+        drop(place);
+        None
+    }
+}
+
+impl Connection {
+    async fn serve_tls(
+        &self,
+        acceptor: &Acceptor,
+        stream: Stream,
+        address: IpAddr,
+        shutdown: &ShutdownWatch,
+    ) {
+        // `Stream` is a boxed trait object and not itself a stream that TLS could be laid upon.
+        let Ok(socket) = stream.into_any().downcast::<L4Stream>() else {
+            return;
+        };
+        let handshake = acceptor.tls_handshake(*socket);
+        let stream = match timeout(self.edge.timeouts().tls_handshake, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                // Scanners fail handshakes all day: not worth a line each.
+                tracing::debug!(client = %address, %error, "TLS handshake failed");
+                return;
+            }
+            Err(_) => {
+                tracing::debug!(client = %address, "TLS handshake took too long");
+                return;
+            }
+        };
+        let peer = Peer { address, tls: true };
+        let speaks_http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
+        let stream: Stream = Box::new(stream);
+        if speaks_http2 {
+            http2::serve(&self.edge, &self.proxy, stream, shutdown).await;
+        } else {
+            door::serve(&self.edge, &self.proxy, stream, &peer, shutdown).await;
+        }
+    }
+
+    fn caps(&self, address: IpAddr) -> Caps {
+        let snapshot = self.edge.snapshot();
+        let server = &snapshot.config.server;
+        let is_proxy = server
+            .trusted_proxies
+            .iter()
+            .any(|network| network.contains(&address));
+        Caps {
+            total: server.max_connections,
+            per_network: (!is_proxy).then_some(server.max_connections_per_ip),
+        }
+    }
+
+    fn turn_away(&self, address: IpAddr, full: Full) {
+        match full {
+            Full::Total => tracing::warn!(
+                client = %address,
+                open = self.edge.connections.open(),
+                "connection refused: server.max_connections is reached"
+            ),
+            Full::Network => tracing::debug!(
+                client = %address,
+                "connection refused: server.max_connections_per_ip is reached"
+            ),
+        }
+    }
+}
+
+fn peer_address(stream: &Stream) -> IpAddr {
+    stream
+        .get_socket_digest()
+        .and_then(|digest| digest.peer_addr().and_then(|peer| peer.as_inet().copied()))
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| {
+            peer.ip().to_canonical()
+        })
+}

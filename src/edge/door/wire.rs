@@ -1,0 +1,276 @@
+//! The connection as the door lends it to Pingora for one request at a time.
+//!
+//! Between requests the door reads heads from a [`Wire`]. During a request Pingora reads and writes
+//! through it, and the wire keeps three promises that Pingora's session doesn't:
+//!
+//! - **It never gives out a byte beyond the request's body.** What a client sends early stays here
+//!   for the next head to be judged by the same strict reading, and doesn't disturb the request
+//!   that is running (Pingora takes it for an error).
+//! - **A client that stops reading is cut** when no write has been accepted for `write_idle`.
+//! - **A client that still sends when we are done is listened to for a moment** before the
+//!   connection closes, or the kernel would reset it and our answer with it.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::{SslDigest, TlsRef};
+use pingora_core::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    Stream, TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::head::Framing;
+
+/// Most bytes kept of what a client sends before its turn.
+const MAX_AHEAD: usize = 64 * 1024;
+/// What one read from the socket takes at the most while a head is awaited.
+const READ_SIZE: usize = 4 * 1024;
+/// How long a client that is still sending is listened to after the last answer.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// One HTTP/1.1 connection.
+pub(super) struct Wire {
+    inner: Stream,
+    /// Read from the client and not yet given to anyone.
+    ahead: BytesMut,
+    /// What Pingora may still read for the running request.
+    body: Framing,
+    /// The client has closed its side.
+    ended: bool,
+    write_idle: Duration,
+    /// When the write that can't go on has to be given up.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Wire {
+    pub(super) fn new(inner: Stream, write_idle: Duration) -> Self {
+        Self {
+            inner,
+            ahead: BytesMut::new(),
+            body: Framing::Length(0),
+            ended: false,
+            write_idle,
+            stalled: None,
+        }
+    }
+
+    /// What has been read of the next head, and perhaps more.
+    pub(super) fn ahead(&self) -> &[u8] {
+        &self.ahead
+    }
+
+    /// Drops the first `count` bytes read.
+    pub(super) fn skip(&mut self, count: usize) {
+        let _ = self.ahead.split_to(count);
+    }
+
+    /// Waits for more of the next head; `false` when the client has closed its side.
+    pub(super) async fn read_more(&mut self) -> io::Result<bool> {
+        if self.ended {
+            return Ok(false);
+        }
+        self.ahead.reserve(READ_SIZE);
+        let read = self.inner.read_buf(&mut self.ahead).await?;
+        self.ended = read == 0;
+        Ok(!self.ended)
+    }
+
+    /// Takes the head off and opens the wire for its body.
+    pub(super) fn begin(&mut self, head_length: usize, body: Framing) -> BytesMut {
+        self.body = body;
+        if self.ahead.len() == head_length {
+            // Not split: the buffer stays the head's alone, and Pingora needs no copy of it.
+            std::mem::take(&mut self.ahead)
+        } else {
+            self.ahead.split_to(head_length)
+        }
+    }
+
+    /// Listens for what the client does while no byte of this request is outstanding: reports the
+    /// end of its side, keeps what belongs to later requests.
+    fn poll_watch(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.ended && self.ahead.len() < MAX_AHEAD {
+            let mut buffer = [0; 1024];
+            let mut read = ReadBuf::new(&mut buffer);
+            ready!(Pin::new(&mut self.inner).poll_read(context, &mut read))?;
+            self.ended = read.filled().is_empty();
+            self.ahead.extend_from_slice(read.filled());
+        }
+        if self.ended && self.ahead.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        // Requests that came before the client closed its side are still answered.
+        Poll::Pending
+    }
+
+    /// Gives up a write that has been pending for `write_idle`.
+    fn guard_write<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        write: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if write.is_ready() {
+            self.stalled = None;
+            return write;
+        }
+        let deadline = Instant::now() + self.write_idle;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client has stopped reading",
+        )))
+    }
+
+    fn may_be_sending(&self) -> bool {
+        !self.ended && !matches!(self.body, Framing::Length(0) | Framing::Upgrade)
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let allowed = match this.body {
+            Framing::Length(0) => return this.poll_watch(context),
+            Framing::Length(rest) => usize::try_from(rest).unwrap_or(usize::MAX),
+            Framing::Chunked | Framing::Upgrade => usize::MAX,
+        };
+        let before = buffer.filled().len();
+        if !this.ahead.is_empty() {
+            let ready = allowed.min(buffer.remaining()).min(this.ahead.len());
+            buffer.put_slice(&this.ahead.split_to(ready));
+        } else if allowed >= buffer.remaining() {
+            ready!(Pin::new(&mut this.inner).poll_read(context, buffer))?;
+        } else {
+            let mut limited = ReadBuf::new(buffer.initialize_unfilled_to(allowed));
+            ready!(Pin::new(&mut this.inner).poll_read(context, &mut limited))?;
+            let read = limited.filled().len();
+            buffer.advance(read);
+        }
+        let read = buffer.filled().len() - before;
+        this.ended = read == 0;
+        if let Framing::Length(rest) = &mut this.body {
+            *rest -= read as u64;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let write = Pin::new(&mut self.inner).poll_write(context, bytes);
+        self.guard_write(context, write)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flush = Pin::new(&mut self.inner).poll_flush(context);
+        self.guard_write(context, flush)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shutdown = Pin::new(&mut self.inner).poll_shutdown(context);
+        self.guard_write(context, shutdown)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let write = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        self.guard_write(context, write)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+#[async_trait]
+impl Shutdown for Wire {
+    /// Closes our side; listens to a client that is still sending for at most [`LINGER`].
+    async fn shutdown(&mut self) {
+        if timeout(self.write_idle, Shutdown::shutdown(&mut *self.inner))
+            .await
+            .is_err()
+            || !self.may_be_sending()
+        {
+            return;
+        }
+        let drained = async {
+            let mut buffer = vec![0; 16 * 1024];
+            while matches!(self.inner.read(&mut buffer).await, Ok(read) if read > 0) {}
+        };
+        // Both ends of this are fine: the client has closed, or has had its time.
+        let _ = timeout(LINGER, drained).await;
+    }
+}
+
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wire")
+            .field("ahead", &self.ahead.len())
+            .field("body", &self.body)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+impl UniqueID for Wire {
+    fn id(&self) -> UniqueIDType {
+        self.inner.id()
+    }
+}
+
+impl Ssl for Wire {
+    fn get_ssl(&self) -> Option<&TlsRef> {
+        self.inner.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.inner.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.inner.selected_alpn_proto()
+    }
+}
+
+impl Peek for Wire {}
+
+impl GetTimingDigest for Wire {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.inner.get_timing_digest()
+    }
+}
+
+impl GetProxyDigest for Wire {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.inner.get_proxy_digest()
+    }
+}
+
+impl GetSocketDigest for Wire {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.inner.get_socket_digest()
+    }
+}

@@ -1,0 +1,120 @@
+//! One request and its answer, from the moment the head is read to the line in the access log.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::request_id::{self, X_REQUEST_ID};
+use super::route::PreparedRoute;
+use super::snapshot::Snapshot;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// What is known about a request while it is answered.
+pub(crate) struct Exchange {
+    /// The configuration this request keeps to its end.
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) started: Instant,
+    /// Follows the request through logs, app and upstream.
+    pub(crate) id: String,
+    /// The client's address: the peer's, or what trusted proxies say of it.
+    pub(crate) client: IpAddr,
+    /// Whether the peer is one of `server.trusted_proxies`.
+    pub(crate) trusted_peer: bool,
+    /// Whether the connection to us is encrypted.
+    pub(crate) tls: bool,
+    /// Whether the client speaks HTTPS: to us, or to the trusted proxy before us.
+    pub(crate) https: bool,
+    /// The host asked for, lower case, without port.
+    pub(crate) host: String,
+    /// The authority as the client wrote it.
+    pub(crate) authority: Option<HeaderValue>,
+    pub(crate) route: Option<Arc<PreparedRoute>>,
+    /// Largest request body in bytes.
+    pub(crate) max_body: u64,
+    /// Bytes of the request body forwarded to an upstream so far.
+    pub(crate) forwarded: u64,
+    pub(crate) upstream: UpstreamTimes,
+}
+
+/// When what happened between us and an upstream.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct UpstreamTimes {
+    /// The last try began.
+    pub(crate) began: Option<Instant>,
+    /// From there to the connection; `None` where a kept one was used.
+    pub(crate) connected: Option<Duration>,
+    /// From there to the response head.
+    pub(crate) answered: Option<Duration>,
+}
+
+impl Exchange {
+    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
+        let max_body = snapshot.config.server.max_body;
+        Self {
+            snapshot,
+            started: Instant::now(),
+            id: String::new(),
+            client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            trusted_peer: false,
+            tls: false,
+            https: false,
+            host: String::new(),
+            authority: None,
+            route: None,
+            max_body,
+            forwarded: 0,
+            upstream: UpstreamTimes::default(),
+        }
+    }
+
+    /// The headers that tell an app or upstream who asked, and over what.
+    ///
+    /// SECURITY: every one of them replaces what the client sent under that name; only a trusted
+    /// proxy's `X-Forwarded-For` is continued.
+    pub(crate) fn forwarding_headers(
+        &self,
+        peer: IpAddr,
+        received: &HeaderMap,
+    ) -> Vec<(HeaderName, HeaderValue)> {
+        let client = text_value(&self.client.to_string());
+        let forwarded_for = if self.trusted_peer {
+            continue_list(received, peer)
+        } else {
+            client.clone()
+        };
+        let scheme = HeaderValue::from_static(if self.https { "https" } else { "http" });
+        let mut headers = vec![
+            (X_REQUEST_ID, request_id::header_value(&self.id)),
+            (X_FORWARDED_FOR, forwarded_for),
+            (X_FORWARDED_PROTO, scheme),
+            (X_REAL_IP, client),
+        ];
+        if let Some(authority) = &self.authority {
+            headers.push((X_FORWARDED_HOST, authority.clone()));
+        }
+        headers
+    }
+}
+
+/// Headers of the client's that are believed from no one but a trusted proxy.
+pub(crate) const UNTRUSTED: [HeaderName; 1] = [header::FORWARDED];
+
+fn continue_list(received: &HeaderMap, peer: IpAddr) -> HeaderValue {
+    let mut list = Vec::new();
+    for line in received.get_all(&X_FORWARDED_FOR) {
+        list.extend_from_slice(line.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(peer.to_string().as_bytes());
+    HeaderValue::from_bytes(&list).unwrap_or_else(|_| text_value(&peer.to_string()))
+}
+
+fn text_value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).expect("addresses are visible ASCII")
+}

@@ -1,0 +1,126 @@
+//! HTTP/2 connections: Pingora's sessions under our bounds.
+//!
+//! The client has `timeouts.header` for its preface and `timeouts.keepalive` to be idle in; the
+//! streams, header list and malformed streams of one connection are bounded. At shutdown the client
+//! is told (GOAWAY), and what it has begun is finished.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora_core::apps::HttpServerApp;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, handshake};
+use pingora_core::protocols::{Digest, Stream};
+use pingora_core::server::ShutdownWatch;
+use pingora_proxy::HttpProxy;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::Edge;
+use super::proxy::Proxy;
+
+/// Streams one client may have open at once.
+const MAX_STREAMS: u32 = 100;
+/// Bytes of one request's header list (RFC 9113, section 6.5.2).
+const MAX_HEADER_LIST: u32 = 32 * 1024;
+/// Malformed requests after which the connection ends.
+const MAX_MALFORMED: u32 = 32;
+/// Bytes a client may send ahead on one stream: enough for an upload over a long way.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// Bytes a client may send ahead on all streams together.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes of answers held per stream while the client is slow to take them.
+const SEND_BUFFER: usize = 256 * 1024;
+/// How long an idle client has to go after it was told to.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Serves HTTP/2 on `stream` until either side closes it.
+pub(super) async fn serve(
+    edge: &Edge,
+    proxy: &Arc<HttpProxy<Proxy>>,
+    stream: Stream,
+    shutdown: &ShutdownWatch,
+) {
+    let digest = Arc::new(Digest {
+        ssl_digest: stream.get_ssl_digest(),
+        timing_digest: stream.get_timing_digest(),
+        proxy_digest: None,
+        socket_digest: stream.get_socket_digest(),
+    });
+    let timeouts = edge.timeouts();
+    let preface = timeout(timeouts.header, handshake(stream, Some(options())));
+    let Ok(Ok(mut connection)) = preface.await else {
+        return;
+    };
+
+    let running = Arc::new(watch::Sender::new(0_usize));
+    let mut closing = shutdown.clone();
+    let mut malformed = 0;
+    let mut going_away = false;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = super::closing(&mut closing), if !going_away => {
+                connection.graceful_shutdown();
+                going_away = true;
+                continue;
+            }
+            accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => accepted,
+            () = idle(&running, timeouts.keepalive), if !going_away => {
+                connection.graceful_shutdown();
+                going_away = true;
+                continue;
+            }
+            // One that was told to go and has nothing left to wait for doesn't stay.
+            () = idle(&running, FAREWELL), if going_away => return,
+        };
+        match accepted {
+            Ok(Some(H2Accept::Session(session))) => {
+                let running = Running::begin(&running);
+                let (proxy, shutdown) = (proxy.clone(), shutdown.clone());
+                tokio::spawn(async move {
+                    let session = ServerSession::new_http2(session);
+                    proxy.process_new_http(session, &shutdown).await;
+                    drop(running);
+                });
+            }
+            Ok(Some(H2Accept::Rejected)) if malformed < MAX_MALFORMED => malformed += 1,
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+fn options() -> H2Options {
+    let mut options = H2Options::new();
+    options
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER);
+    options
+}
+
+/// Resolves when no stream has been open for `time`.
+async fn idle(running: &watch::Sender<usize>, time: Duration) {
+    let mut watched = running.subscribe();
+    // The sender is borrowed, so it can't be gone.
+    let _ = watched.wait_for(|running| *running == 0).await;
+    sleep(time).await;
+}
+
+/// Counts one open stream while it lives.
+struct Running(Arc<watch::Sender<usize>>);
+
+impl Running {
+    fn begin(running: &Arc<watch::Sender<usize>>) -> Self {
+        running.send_modify(|running| *running += 1);
+        Self(running.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| *running -= 1);
+    }
+}

@@ -1,0 +1,167 @@
+//! How many connections there may be: of all clients together, and of one.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::client_address::network_key;
+
+/// Counts connections; shared by all listeners.
+///
+/// The lock is taken twice in the life of a connection, never for a request.
+#[derive(Clone)]
+pub(crate) struct Connections {
+    counts: Arc<Mutex<Counts>>,
+    open: Arc<watch::Sender<usize>>,
+}
+
+#[derive(Default)]
+struct Counts {
+    total: usize,
+    of_network: HashMap<IpAddr, usize>,
+}
+
+/// The most connections allowed at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caps {
+    /// Of all clients together.
+    pub(crate) total: usize,
+    /// Of one IPv4 address or IPv6 /64; `None` for a proxy that speaks for many clients.
+    pub(crate) per_network: Option<usize>,
+}
+
+/// Why a connection is turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// `server.max_connections` is reached.
+    Total,
+    /// `server.max_connections_per_ip` is reached.
+    Network,
+}
+
+/// One counted connection; it stops counting when dropped.
+pub(crate) struct Place {
+    connections: Connections,
+    network: IpAddr,
+}
+
+impl Connections {
+    pub(crate) fn new() -> Self {
+        Self {
+            counts: Arc::default(),
+            open: Arc::new(watch::Sender::new(0)),
+        }
+    }
+
+    /// Counts a connection from `address`, if there is room for it.
+    pub(crate) fn admit(&self, address: IpAddr, caps: Caps) -> Result<Place, Full> {
+        let network = network_key(address);
+        let mut counts = self.counts.lock();
+        if counts.total >= caps.total {
+            return Err(Full::Total);
+        }
+        let of_network = counts.of_network.entry(network).or_default();
+        if caps.per_network.is_some_and(|most| *of_network >= most) {
+            return Err(Full::Network);
+        }
+        *of_network += 1;
+        counts.total += 1;
+        self.open.send_replace(counts.total);
+        Ok(Place {
+            connections: self.clone(),
+            network,
+        })
+    }
+
+    /// How many connections are open.
+    pub(crate) fn open(&self) -> usize {
+        *self.open.borrow()
+    }
+
+    /// Waits until no connection is left.
+    pub(crate) async fn all_closed(&self) {
+        let mut open = self.open.subscribe();
+        // The sender lives as long as `self`, so this ends with the count at zero.
+        let _ = open.wait_for(|open| *open == 0).await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.connections.counts.lock();
+        counts.total -= 1;
+        if let Some(of_network) = counts.of_network.get_mut(&self.network) {
+            *of_network -= 1;
+            if *of_network == 0 {
+                counts.of_network.remove(&self.network);
+            }
+        }
+        self.connections.open.send_replace(counts.total);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn one_network_is_capped_before_all_are() {
+        let connections = Connections::new();
+        let caps = Caps {
+            total: 3,
+            per_network: Some(2),
+        };
+        let first = connections.admit(address("10.0.0.1"), caps).ok();
+        let _second = connections.admit(address("10.0.0.1"), caps).ok();
+        assert_eq!(
+            connections.admit(address("10.0.0.1"), caps).err(),
+            Some(Full::Network)
+        );
+        let _third = connections.admit(address("10.0.0.2"), caps).ok();
+        assert_eq!(
+            connections.admit(address("10.0.0.3"), caps).err(),
+            Some(Full::Total)
+        );
+        drop(first);
+        assert_eq!(connections.open(), 2);
+        assert!(connections.admit(address("10.0.0.1"), caps).is_ok());
+    }
+
+    #[test]
+    fn ipv6_clients_are_counted_by_their_64() {
+        let connections = Connections::new();
+        let caps = Caps {
+            total: 9,
+            per_network: Some(1),
+        };
+        let _one = connections.admit(address("2001:db8::1"), caps).ok();
+        assert_eq!(
+            connections.admit(address("2001:db8::2"), caps).err(),
+            Some(Full::Network)
+        );
+        assert!(connections.admit(address("2001:db8:0:1::1"), caps).is_ok());
+    }
+
+    #[test]
+    fn a_refused_client_leaves_no_trace() {
+        let connections = Connections::new();
+        let none = Caps {
+            total: 9,
+            per_network: Some(0),
+        };
+        assert!(connections.admit(address("10.0.0.1"), none).is_err());
+        let proxy = Caps {
+            total: 9,
+            per_network: None,
+        };
+        drop(connections.admit(address("10.0.0.1"), proxy));
+        assert!(connections.counts.lock().of_network.is_empty());
+    }
+}

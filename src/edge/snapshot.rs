@@ -1,0 +1,83 @@
+//! The configuration as requests use it: one immutable value, prepared once and taken once per
+//! request.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+
+use super::files::StaticFiles;
+use super::plain_http::Ports;
+use super::route::Router;
+use super::security_headers::GeneralHeaders;
+use super::upstream::Upstream;
+use crate::config::{Action, Compression, Config};
+
+/// Everything a request needs to be answered.
+pub(crate) struct Snapshot {
+    pub(crate) config: Arc<Config>,
+    pub(crate) router: Router,
+    /// What each route leads to, by the route's index.
+    pub(crate) destinations: Vec<Destination>,
+    pub(crate) headers: Arc<GeneralHeaders>,
+    pub(crate) compression: Arc<Compression>,
+    /// The ports a redirect to HTTPS reckons with; `None` where there is none to make.
+    pub(crate) redirect: Option<Ports>,
+    closing: Arc<AtomicBool>,
+}
+
+/// What answers a route's requests.
+pub(crate) enum Destination {
+    App,
+    Files(StaticFiles),
+    Upstream(Upstream),
+    Redirect,
+    Respond,
+}
+
+impl Snapshot {
+    /// Prepares `config`: opens directories, orders routes.
+    ///
+    /// # Errors
+    /// A directory that can't be opened, with the line of its route.
+    pub(crate) fn prepare(
+        config: Arc<Config>,
+        redirect: Option<Ports>,
+        closing: Arc<AtomicBool>,
+    ) -> anyhow::Result<Self> {
+        let destinations = config
+            .routes
+            .iter()
+            .map(|route| {
+                prepare(&route.action).with_context(|| match route.line {
+                    0 => "in a default route".to_owned(),
+                    line => format!("in the route at line {line}"),
+                })
+            })
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self {
+            router: Router::new(&config),
+            destinations,
+            headers: Arc::new(GeneralHeaders::new(&config)),
+            compression: Arc::new(config.compression.clone()),
+            redirect,
+            closing,
+            config,
+        })
+    }
+
+    /// Whether connections are to end with the answer they are waiting for.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+}
+
+fn prepare(action: &Action) -> anyhow::Result<Destination> {
+    Ok(match action {
+        Action::App => Destination::App,
+        Action::Files(files) => Destination::Files(StaticFiles::open(files)?),
+        Action::Upstream { upstream, .. } => Destination::Upstream(Upstream::new(upstream.clone())),
+        Action::Redirect { .. } => Destination::Redirect,
+        Action::Respond { .. } => Destination::Respond,
+    })
+}
