@@ -1,3 +1,7 @@
 //! The `unibody` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    unibody::cli::run()
+}

@@ -1,1 +1,116 @@
-//! cli
+//! The commands. Each reads the configuration, does one thing, and says what went wrong in one line
+//! that tells what to do.
+
+mod check;
+mod config;
+mod database;
+mod healthcheck;
+mod migrate;
+mod seed;
+mod serve;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Environment, Mistakes};
+
+/// Bad configuration (`EX_CONFIG` of sysexits.h).
+const EXIT_CONFIG: u8 = 78;
+
+/// One process in front of your app and around it: HTTPS, routing, static files, proxying, and the
+/// app itself on PostgreSQL.
+#[derive(Debug, Parser)]
+#[command(name = "unibody", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    /// Configuration file [default: config.toml, which need not be there]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  unibody                          serve as config.toml says
+  unibody check                    report every mistake in config.toml
+  unibody --config /etc/unibody.toml serve
+  DATABASE_URL=postgres://notes@db/notes unibody";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything until SIGTERM or SIGINT (the default command)
+    #[command(after_help = serve::HELP)]
+    Serve,
+    /// Report every mistake in the configuration and the files it names
+    #[command(after_help = check::HELP)]
+    Check(check::Arguments),
+    /// Print the configuration in effect, secrets masked
+    #[command(after_help = config::HELP)]
+    Config,
+    /// Apply the database migrations, or list them
+    #[command(after_help = migrate::HELP)]
+    Migrate(migrate::Arguments),
+    /// Insert sample notes
+    #[command(after_help = seed::HELP)]
+    Seed(seed::Arguments),
+    /// Ask the running server how it is: exit status 0 when well, 1 when not
+    #[command(after_help = healthcheck::HELP)]
+    Healthcheck(healthcheck::Arguments),
+}
+
+/// Why a command failed, as far as its exit status goes.
+enum Failure {
+    Config(Mistakes),
+    Other(anyhow::Error),
+}
+
+type Outcome = Result<(), Failure>;
+
+/// Runs the command line of this process; returns its exit status.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    crate::certificates::install_crypto_provider();
+    let config = cli.config.as_deref();
+    let outcome = match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(config),
+        Command::Check(arguments) => check::run(config, &arguments),
+        Command::Config => config::run(config),
+        Command::Migrate(arguments) => migrate::run(config, &arguments),
+        Command::Seed(arguments) => seed::run(config, &arguments),
+        Command::Healthcheck(arguments) => healthcheck::run(config, &arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Config(mistakes)) => {
+            eprintln!("{mistakes}");
+            ExitCode::from(EXIT_CONFIG)
+        }
+        Err(Failure::Other(error)) => {
+            eprintln!("unibody: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads the configuration: the file that was named, or the default one if it is there.
+fn load(named: Option<&Path>) -> Result<Config, Failure> {
+    crate::config::load_or_default(named, &Environment::process()).map_err(Failure::Config)
+}
+
+/// The runtime of commands that do one thing and end.
+fn small_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    use anyhow::Context;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}

@@ -310,9 +310,11 @@ fn identify_host(session: &Session, exchange: &mut Exchange) -> Result<Option<u1
         Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
         None => head.headers.get(header::HOST).cloned(),
     };
-    // Only HTTP/1.0 may come without (the door and Pingora's HTTP/2 see to it).
+    // Only HTTP/1.0 may come without (the door and Pingora's HTTP/2 see to it); then it asks for a
+    // server that takes any name.
     let Some(authority) = authority else {
-        return Ok(None);
+        let any = exchange.snapshot.config.server.hosts.is_empty();
+        return if any { Ok(None) } else { Err(reply::empty(StatusCode::MISDIRECTED_REQUEST)) };
     };
     exchange.authority = Some(authority.clone());
     let name = authority
@@ -409,15 +411,20 @@ fn strip_prefix(exchange: &Exchange, request: &mut RequestHeader) -> Result<()> 
         _ => return Ok(()),
     };
     let target = String::from_utf8_lossy(request.raw_path()).into_owned();
-    let Some(rest) = target.strip_prefix(prefix) else {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target.as_str(), None),
+    };
+    let prefix = request_path::normalise(prefix);
+    let Some(rest) = request_path::rest_as_written(path, &prefix) else {
         return Ok(());
     };
-    match rest.as_bytes().first() {
-        Some(b'/') => request.set_raw_path(rest.as_bytes()),
-        None | Some(b'?') => request.set_raw_path(format!("/{rest}").as_bytes()),
-        // Only a part of a segment is the same: not the prefix that is meant.
-        Some(_) => Ok(()),
+    let mut stripped = if rest.is_empty() { "/".to_owned() } else { rest.to_owned() };
+    if let Some(query) = query {
+        stripped.push('?');
+        stripped.push_str(query);
     }
+    request.set_raw_path(stripped.as_bytes())
 }
 
 fn redirect(session: &Session, exchange: &Exchange, to: &str, status: StatusCode) -> Answer {
@@ -426,9 +433,11 @@ fn redirect(session: &Session, exchange: &Exchange, to: &str, status: StatusCode
         .uri
         .path_and_query()
         .map_or("/", |target| target.as_str());
+    // SECURITY: `//evil.test` at the start of a location would name another host.
+    let target = format!("/{}", target.trim_start_matches('/'));
     let location = to
-        .replace("{path}", target)
-        .replace("{host}", &exchange.host);
+        .replace("{host}", &exchange.host)
+        .replace("{path}", &target);
     let mut answer = reply::empty(status);
     match HeaderValue::from_str(&location) {
         Ok(location) => {

@@ -15,6 +15,7 @@ mod files;
 mod owner;
 mod process;
 mod programs;
+mod running;
 mod socket;
 
 use std::path::Path;
@@ -29,6 +30,8 @@ use tokio_postgres::Client;
 use tracing::{error, info, warn};
 
 use crate::config::Secret;
+pub use running::url_of_running;
+
 use cluster::{APP, Cluster};
 use process::Postmaster;
 
@@ -63,7 +66,7 @@ pub async fn start(data_dir: &Path, bin_dir: Option<&Path>) -> anyhow::Result<Em
     make_database(&client, &cluster).await?;
     drop(client);
 
-    let url = url(&cluster);
+    let url = url(&cluster.socket, &cluster.password);
     let (stop, stopping) = watch::channel(false);
     let supervisor = tokio::spawn(supervise(cluster, postmaster, stopping));
     Ok(Embedded {
@@ -138,10 +141,10 @@ async fn make_database(client: &Client, cluster: &Cluster) -> anyhow::Result<()>
     Ok(())
 }
 
-fn url(cluster: &Cluster) -> Secret {
-    let socket = cluster.socket.display().to_string();
+fn url(socket: &Path, password: &Secret) -> Secret {
+    let socket = socket.display().to_string();
     let host = utf8_percent_encode(&socket, NON_ALPHANUMERIC);
-    let password = cluster.password.reveal();
+    let password = password.reveal();
     Secret::new(format!("postgres://{APP}:{password}@{host}/{APP}"))
 }
 

@@ -1,0 +1,45 @@
+//! The database of commands that do one thing and end.
+
+use anyhow::Context;
+
+use crate::config::Config;
+use crate::database::{Database, embedded};
+
+/// An open database, and the embedded PostgreSQL where this command had to start it.
+pub(super) struct Opened {
+    pub(super) database: Database,
+    embedded: Option<embedded::Embedded>,
+}
+
+impl Opened {
+    /// Opens the configured database. The embedded one is shared with a running server, or started
+    /// for as long as the command takes.
+    pub(super) async fn open(config: &Config) -> anyhow::Result<Self> {
+        let data_dir = &config.server.data_dir;
+        let (url, embedded) = match &config.database.url {
+            Some(url) => (url.clone(), None),
+            None => match embedded::url_of_running(data_dir)? {
+                Some(url) => (url, None),
+                None => {
+                    let bin_dir = config.database.bin_dir.as_deref();
+                    let embedded = embedded::start(data_dir, bin_dir).await?;
+                    (embedded.url(), Some(embedded))
+                }
+            },
+        };
+        let database = Database::open(&config.database, &url)?;
+        let opened = Self { database, embedded };
+        if let Err(unavailable) = opened.database.wait(config.database.acquire_timeout).await {
+            opened.close().await;
+            return Err(unavailable).context("check database.url, or DATABASE_URL if it is set");
+        }
+        Ok(opened)
+    }
+
+    /// Stops what was started.
+    pub(super) async fn close(self) {
+        if let Some(embedded) = self.embedded {
+            embedded.stop().await;
+        }
+    }
+}

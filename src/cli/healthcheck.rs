@@ -1,0 +1,167 @@
+//! `unibody healthcheck`: for a container's HEALTHCHECK, where no curl is at hand.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rustls::ClientConfig;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::Outcome;
+use crate::config::{Config, HostPattern};
+
+pub(super) const HELP: &str = "\
+Examples:
+  unibody healthcheck              does the process serve?
+  unibody healthcheck --ready      and does the database answer?";
+
+/// How long the server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The answer's head and small body fit in this many bytes.
+const MAX_ANSWER: u64 = 16 * 1024;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Ask /readyz (database and schema) instead of /healthz
+    #[arg(long)]
+    ready: bool,
+}
+
+pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
+    let config = super::load(config)?;
+    let endpoint = if arguments.ready { "/readyz" } else { "/healthz" };
+    let asked = super::small_runtime()?.block_on(timeout(PATIENCE, ask(&config, endpoint)));
+    let status = match asked {
+        Ok(answered) => answered?,
+        Err(_) => Err(anyhow::anyhow!(
+            "the server did not answer within {} s",
+            PATIENCE.as_secs()
+        ))?,
+    };
+    if status != 200 {
+        Err(anyhow::anyhow!("{endpoint} answered {status}"))?;
+    }
+    println!("ok");
+    Ok(())
+}
+
+async fn ask(config: &Config, endpoint: &str) -> anyhow::Result<u16> {
+    let host = host(config);
+    let (listener, tls) = match (config.server.https.first(), config.server.http.first()) {
+        (Some(listener), _) if config.has_tls() => (listener, true),
+        (_, Some(listener)) => (listener, false),
+        _ => bail!("the configuration has no listener to ask"),
+    };
+    let address = loopback(*listener);
+    let socket = TcpStream::connect(address)
+        .await
+        .with_context(|| format!("cannot connect to {address}: is the server running?"))?;
+    if !tls {
+        return request(socket, &host, endpoint).await;
+    }
+    let name = ServerName::try_from(host.clone()).context("the host has no valid name")?;
+    let stream = TlsConnector::from(Arc::new(client_config()?))
+        .connect(name, socket)
+        .await
+        .context("the TLS handshake with the server failed")?;
+    request(stream, &host, endpoint).await
+}
+
+async fn request<S>(mut stream: S, host: &str, endpoint: &str) -> anyhow::Result<u16>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let head = format!(
+        "GET {endpoint} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: unibody-healthcheck\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await?;
+    let mut answer = Vec::new();
+    let read = stream.take(MAX_ANSWER).read_to_end(&mut answer).await;
+    parse_status(&answer).with_context(|| match read {
+        Ok(_) => "the server's answer is not HTTP".to_owned(),
+        Err(error) => format!("the connection broke: {error}"),
+    })
+}
+
+fn parse_status(answer: &[u8]) -> Option<u16> {
+    let line = answer.split(|&byte| byte == b'\r').next()?;
+    std::str::from_utf8(line).ok()?.split(' ').nth(1)?.parse().ok()
+}
+
+/// A name the server takes for its own.
+fn host(config: &Config) -> String {
+    match config.server.hosts.first() {
+        Some(HostPattern::Exact(name)) => name.clone(),
+        Some(HostPattern::Wildcard(suffix)) => format!("healthcheck.{suffix}"),
+        None => "localhost".to_owned(),
+    }
+}
+
+/// Where this machine reaches `listener`.
+fn loopback(listener: SocketAddr) -> SocketAddr {
+    let address = match listener.ip() {
+        IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        // A machine without IPv6 listens on IPv4 instead; dual-stack listeners take both.
+        IpAddr::V6(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+    
+        address => address,
+    };
+    SocketAddr::new(address, listener.port())
+}
+
+fn client_config() -> anyhow::Result<ClientConfig> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier = Arc::new(Ourselves(provider.signature_verification_algorithms));
+    Ok(ClientConfig::builder_with_provider(Arc::<CryptoProvider>::clone(&provider))
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth())
+}
+
+/// Takes any certificate: we ask ourselves on this machine, whatever certificate we have just now.
+#[derive(Debug)]
+struct Ourselves(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Ourselves {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &rustls::DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}

@@ -1,0 +1,221 @@
+//! `unibody serve`: everything, in the order it comes up and goes down.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use super::{Failure, Outcome};
+use crate::certificates::Certificates;
+use crate::config::Config;
+use crate::database::{Database, Unavailable, embedded, migrations};
+use crate::edge::{self, Sockets};
+use crate::telemetry::{self, Output};
+use crate::{app, edge::listeners::Bound};
+
+pub(super) const HELP: &str = "\
+SIGTERM and SIGINT let running requests finish (server.drain); a second one stops at once.
+
+Examples:
+  unibody serve
+  unibody --config /etc/unibody.toml serve
+  DATABASE_URL=postgres://notes@db/notes unibody serve";
+
+/// One round of waiting for a database that was not there at the start.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// Between two attempts to migrate.
+const RETRY: Duration = Duration::from_secs(5);
+
+pub(super) fn run(config: Option<&Path>) -> Outcome {
+    let config = Arc::new(super::load(config)?);
+    let output = Output::stdout().context("cannot start logging")?;
+    telemetry::start(&config.log, &output)?;
+    let runtime = runtime(&config)?;
+    let outcome = runtime.block_on(serve(config, &output));
+    // What is still running after the drain has had its time.
+    runtime.shutdown_background();
+    output.flush();
+    outcome.map_err(Failure::Other)
+}
+
+async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
+    let mut stop = Stop::listen()?;
+    let (stopping, stopped) = watch::channel(false);
+
+    let sockets = Sockets::bind(&config)?;
+    let certificates = Arc::new(Certificates::load(&config)?);
+    let tls = if config.has_tls() {
+        Some(Arc::new(certificates.server_config()?))
+    } else {
+        None
+    };
+    tokio::spawn(certificates.keep_fresh(stopped.clone()));
+
+    let database = tokio::select! {
+        database = DatabaseSide::start(&config) => database?,
+        () = stop.requested() => return Ok(()),
+    };
+    let served = tokio::select! {
+        served = database.come_up(&config) => served.map(|()| Start::Ready),
+        () = stop.requested() => Ok(Start::Cancelled),
+    };
+    match served {
+        Ok(Start::Ready) => {}
+        unserved => {
+            database.stop().await;
+            return unserved.map(drop);
+        }
+    }
+
+    announce(&sockets);
+    let app: Router = app::router(app::State::new(database.database.clone()));
+    let running = edge::start(config.clone(), sockets, tls, app, output)?;
+    tracing::info!("ready");
+
+    stop.requested().await;
+    tracing::info!(drain = ?config.server.drain, "stopping");
+    stopping.send_replace(true);
+    tokio::select! {
+        cut = running.stop(config.server.drain) => match cut {
+            0 => tracing::info!("every request was finished"),
+            cut => tracing::warn!(connections = cut, "server.drain is over: connections cut"),
+        },
+        () = stop.requested() => tracing::warn!("second signal: stopping at once"),
+    }
+    database.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// How the start ended.
+enum Start {
+    Ready,
+    /// Asked to stop before anything was served.
+    Cancelled,
+}
+
+/// The database and, where it is ours, the server behind it.
+struct DatabaseSide {
+    database: Database,
+    embedded: Option<embedded::Embedded>,
+}
+
+impl DatabaseSide {
+    async fn start(config: &Config) -> anyhow::Result<Self> {
+        let (url, embedded) = match &config.database.url {
+            Some(url) => (url.clone(), None),
+            None => {
+                let bin_dir = config.database.bin_dir.as_deref();
+                let embedded = embedded::start(&config.server.data_dir, bin_dir).await?;
+                (embedded.url(), Some(embedded))
+            }
+        };
+        Ok(Self {
+            database: Database::open(&config.database, &url)?,
+            embedded,
+        })
+    }
+
+    /// Waits for the database as long as `database.wait` says, then lets the rest start without it.
+    async fn come_up(&self, config: &Config) -> anyhow::Result<()> {
+        match self.database.wait(config.database.wait).await {
+            Ok(()) => migrate(&self.database, config.database.migrate).await,
+            Err(Unavailable { reason, .. }) => {
+                tracing::error!(
+                    reason,
+                    "serving without the database: the app answers 503 until it is there"
+                );
+                let (database, apply) = (self.database.clone(), config.database.migrate);
+                tokio::spawn(async move { catch_up(&database, apply).await });
+                Ok(())
+            }
+        }
+    }
+
+    async fn stop(self) {
+        if let Some(embedded) = self.embedded {
+            embedded.stop().await;
+        }
+    }
+}
+
+async fn migrate(database: &Database, apply: bool) -> anyhow::Result<()> {
+    if !apply {
+        return Ok(());
+    }
+    let report = migrations::migrate(database).await?;
+    if !report.applied.is_empty() {
+        tracing::info!(applied = report.applied.len(), "the database schema was brought up to date");
+    }
+    Ok(())
+}
+
+/// Brings the schema up to date once the database is there.
+async fn catch_up(database: &Database, apply: bool) {
+    loop {
+        if database.wait(PATIENCE).await.is_ok() {
+            match migrate(database, apply).await {
+                Ok(()) => return,
+                Err(error) => tracing::error!(error = format!("{error:#}"), "migrating failed"),
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+fn announce(sockets: &Sockets) {
+    let each = |scheme: &str, bound: &[Bound]| {
+        for bound in bound {
+            tracing::info!(url = %format!("{scheme}://{}", bound.address), "listening");
+        }
+    };
+    each("http", &sockets.http);
+    each("https", &sockets.https);
+}
+
+fn runtime(config: &Config) -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.server.workers)
+        .thread_name("worker")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+/// The signals that ask a server to stop.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    hangup: Signal,
+}
+
+impl Stop {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            quit: listen(SignalKind::quit())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn requested(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.quit.recv() => return,
+                _ = self.hangup.recv() => {
+                    tracing::warn!("SIGHUP: this version can't reload; restart to apply changes");
+                }
+            }
+        }
+    }
+}

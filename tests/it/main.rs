@@ -1,0 +1,3 @@
+//! The assembled server, driven over its sockets.
+
+mod support;

@@ -1,0 +1,147 @@
+//! One PostgreSQL for the whole test run, and a database of its own for each test.
+//!
+//! The cluster is the product's own embedded one, in a temporary directory. It is watched by a shell
+//! that holds the other end of a pipe: when the test process is gone, however it went, the shell
+//! stops the cluster and removes it.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio_postgres::NoTls;
+use unibody::config::Secret;
+use unibody::database::{Database, embedded, migrations};
+
+/// A migrated, empty database that only this test uses.
+pub struct TestDatabase {
+    /// `postgres://…` of the database.
+    pub url: String,
+}
+
+struct Cluster {
+    url: String,
+    /// Ends with the process, and the cluster with it.
+    _watcher: Child,
+}
+
+static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+impl TestDatabase {
+    /// Copies the migrated template.
+    pub fn new() -> Self {
+        Self::named_like("template_unibody")
+    }
+
+    /// A database with nothing in it, not even the schema.
+    pub fn empty() -> Self {
+        Self::named_like("template0")
+    }
+
+    fn named_like(template: &str) -> Self {
+        let cluster = CLUSTER.get_or_init(start_cluster);
+        let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        execute(
+            &cluster.url,
+            &format!("CREATE DATABASE {name} TEMPLATE {template}"),
+        );
+        Self {
+            url: with_database(&cluster.url, &name),
+        }
+    }
+
+    /// Runs one statement in this database, as an administrator would.
+    pub fn execute(&self, statement: &str) {
+        execute(&self.url, statement);
+    }
+
+    /// The one number that `query` selects.
+    pub fn count(&self, query: &str) -> i64 {
+        let (url, query) = (self.url.clone(), query.to_owned());
+        block_on(async move {
+            let client = connect(&url).await;
+            client.query_one(&query, &[]).await.unwrap().get(0)
+        })
+    }
+}
+
+fn start_cluster() -> Cluster {
+    let directory = tempfile::Builder::new()
+        .prefix("unibody-it-")
+        .tempdir()
+        .unwrap()
+        .keep();
+    // The cluster runs as `postgres` when the tests run as root.
+    make_traversable(&directory);
+    let path = directory.clone();
+    let url = block_on(async move {
+        let cluster = embedded::start(&path, None).await.unwrap();
+        let url = cluster.url().reveal().to_owned();
+        // Its own supervision would end with this runtime; the watcher takes over.
+        std::mem::forget(cluster);
+        url
+    });
+    let watcher = watch(&directory);
+    execute(&url, "CREATE DATABASE template_unibody TEMPLATE template0");
+    let template = with_database(&url, "template_unibody");
+    block_on(async move {
+        let config = unibody::config::Config::default().database;
+        let database = Database::open(&config, &Secret::new(template)).unwrap();
+        migrations::migrate(&database).await.unwrap();
+    });
+    Cluster {
+        url,
+        _watcher: watcher,
+    }
+}
+
+fn watch(directory: &Path) -> Child {
+    let script = r#"
+        read -r _
+        pid=$(head -n 1 "$0/postgres/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid"
+        while [ -e "$0/postgres/postmaster.pid" ] && kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+        rm -rf "$0"
+    "#;
+    Command::new("sh")
+        .arg("-c")
+        .arg(script)
+        .arg(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Lets every user pass through a directory.
+pub fn make_traversable(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn with_database(url: &str, name: &str) -> String {
+    let mut url = url::Url::parse(url).unwrap();
+    url.set_path(name);
+    url.into()
+}
+
+fn execute(url: &str, statement: &str) {
+    let (url, statement) = (url.to_owned(), statement.to_owned());
+    block_on(async move {
+        connect(&url).await.batch_execute(&statement).await.unwrap();
+    });
+}
+
+async fn connect(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Runs `future` to its end on a thread of its own, whether or not this one runs a runtime.
+fn block_on<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
+    std::thread::spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(future))
+        .join()
+        .unwrap()
+}
