@@ -1,10 +1,25 @@
 //! The configuration: what the user wrote, as types the rest of the program can trust.
 //!
-//! [`load`] reads `config.toml` into the shape of [`file`], and turns it into a [`Config`]. A
-//! `Config` that exists is valid: nothing below this module checks a value again. Every mistake of
-//! the file is reported in one [`Mistakes`], each with its line and what to do about it.
+//! [`load()`] reads `config.toml` and makes a [`Config`] of it. A `Config` that exists is valid:
+//! nothing below this module checks a value again. Every mistake of the file is reported in one
+//! [`Mistakes`], each with its line and what to do about it.
+//!
+//! The modules in the order of a reading: `load` parses the TOML, `file` and `routing` know its
+//! shape, `reader` takes values out of it key by key and notes mistakes, `keys` lists every key with
+//! its default, `read` and [`values`] know the types, `environment` fills in `${NAME}`. `effective`
+//! prints a `Config` again.
 
-pub mod file;
+mod effective;
+mod environment;
+mod file;
+mod keys;
+mod load;
+mod mistakes;
+mod read;
+mod reader;
+mod routing;
+#[cfg(test)]
+mod tests;
 pub mod values;
 
 use std::collections::HashMap;
@@ -16,10 +31,13 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
+pub use environment::Environment;
+pub use load::{DEFAULT_FILE, load, load_or_default, parse};
+pub use mistakes::{Mistake, Mistakes};
 pub use values::Secret;
 
 /// Everything the program was told, validated. One immutable snapshot serves each request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Listeners, names and limits.
     pub server: Server,
@@ -40,7 +58,7 @@ pub struct Config {
 }
 
 /// `[server]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Server {
     /// Plain HTTP listeners. Default `[::]:8080`.
     pub http: Vec<SocketAddr>,
@@ -67,7 +85,7 @@ pub struct Server {
 }
 
 /// `[server.timeouts]`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Timeouts {
     /// For the whole request head, from its first byte. Default 15 s.
     pub header: Duration,
@@ -82,7 +100,7 @@ pub struct Timeouts {
 }
 
 /// `[tls]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tls {
     /// Where certificates come from. Default self-signed.
     pub mode: TlsMode,
@@ -128,7 +146,7 @@ pub enum TlsVersion {
 }
 
 /// `[database]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Database {
     /// Where PostgreSQL is; `None` runs the embedded cluster in `server.data_dir`.
     pub url: Option<Secret>,
@@ -149,7 +167,7 @@ pub struct Database {
 }
 
 /// `[compression]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Compression {
     /// The server's preference among what the client accepts equally; empty switches compression off.
     pub algorithms: Vec<Coding>,
@@ -178,7 +196,7 @@ pub enum MediaPattern {
 }
 
 /// `[[upstream]]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Upstream {
     /// The name routes refer to.
     pub name: String,
@@ -229,7 +247,7 @@ pub enum UpstreamProtocol {
 }
 
 /// `[[route]]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// Host it is limited to.
     pub host: Option<HostPattern>,
@@ -250,7 +268,7 @@ pub struct Route {
 }
 
 /// What a route does with a request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Hands it to the app in this process.
     App,
@@ -311,7 +329,7 @@ pub enum PathPattern {
 }
 
 /// `[log]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Log {
     /// A `tracing` filter directive, e.g. `info` or `unibody=debug`.
     pub level: String,
@@ -348,6 +366,23 @@ impl Config {
     #[must_use]
     pub fn has_tls(&self) -> bool {
         self.tls.mode != TlsMode::Off
+    }
+}
+
+impl Route {
+    /// A route with nothing but its action, of no line of the file.
+    #[must_use]
+    pub fn new(host: Option<HostPattern>, path: PathPattern, action: Action) -> Self {
+        Self {
+            host,
+            path,
+            action,
+            max_body: None,
+            compress: None,
+            set_headers: Vec::new(),
+            remove_headers: Vec::new(),
+            line: 0,
+        }
     }
 }
 

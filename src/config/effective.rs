@@ -1,0 +1,283 @@
+//! The configuration as it is in effect, printed as TOML that [`load`](super::load()) accepts again.
+
+use std::fmt::{Display, Write as _};
+
+use http::{HeaderName, HeaderValue};
+
+use super::environment::escape;
+use super::keys::DEFAULT_HEADERS;
+use super::values::{mask_url_passwords, print_duration, print_size};
+use super::{
+    AccessFormat, Action, Coding, Compression, Config, Database, Log, LogFormat, Route, Server,
+    Tls, TlsMode, TlsVersion, Upstream,
+};
+
+impl Config {
+    /// Every key with its value in effect; passwords are `***`. Routes that are there without being
+    /// written, because they are defaults or the health endpoints, stand as comments: a file in the
+    /// same directory has them again.
+    #[must_use]
+    pub fn effective_toml(&self) -> String {
+        let mut out = Printer::default();
+        server(&mut out, &self.server);
+        tls(&mut out, &self.tls);
+        database(&mut out, &self.database);
+        headers(&mut out, &self.headers);
+        compression(&mut out, &self.compression);
+        let mut upstreams: Vec<_> = self.upstreams.values().collect();
+        upstreams.sort_by_key(|upstream| &upstream.name);
+        upstreams
+            .into_iter()
+            .for_each(|each| upstream(&mut out, each));
+        self.routes.iter().for_each(|each| route(&mut out, each));
+        log(&mut out, &self.log);
+        out.text
+    }
+}
+
+fn server(out: &mut Printer, server: &Server) {
+    out.heading("[server]");
+    out.texts("http", &server.http);
+    out.texts("https", &server.https);
+    out.texts("hosts", &server.hosts);
+    out.text("data_dir", server.data_dir.display());
+    out.plain("workers", server.workers);
+    out.text("max_body", print_size(server.max_body));
+    out.texts("trusted_proxies", &server.trusted_proxies);
+    out.text("drain", print_duration(server.drain));
+    out.plain("max_connections", server.max_connections);
+    out.plain("max_connections_per_ip", server.max_connections_per_ip);
+    out.heading("[server.timeouts]");
+    out.text("header", print_duration(server.timeouts.header));
+    out.text("body_idle", print_duration(server.timeouts.body_idle));
+    out.text("write_idle", print_duration(server.timeouts.write_idle));
+    out.text("keepalive", print_duration(server.timeouts.keepalive));
+    out.text(
+        "tls_handshake",
+        print_duration(server.timeouts.tls_handshake),
+    );
+}
+
+fn tls(out: &mut Printer, tls: &Tls) {
+    let (mode, files) = match &tls.mode {
+        TlsMode::SelfSigned => ("self-signed", [].as_slice()),
+        TlsMode::Files(files) => ("files", files.as_slice()),
+        TlsMode::Off => ("off", [].as_slice()),
+    };
+    let version = match tls.min_version {
+        TlsVersion::Tls12 => "1.2",
+        TlsVersion::Tls13 => "1.3",
+    };
+    out.heading("[tls]");
+    out.text("mode", mode);
+    out.text("certs_dir", tls.certs_dir.display());
+    out.plain("redirect", tls.redirect);
+    out.text("min_version", version);
+    out.text("hsts", tls.hsts.map(print_duration).unwrap_or_default());
+    for pair in files {
+        out.heading("[[tls.files]]");
+        out.texts("hosts", &pair.hosts);
+        out.text("cert", pair.cert.display());
+        out.text("key", pair.key.display());
+    }
+}
+
+fn database(out: &mut Printer, database: &Database) {
+    let url = database
+        .url
+        .as_ref()
+        .map(|url| mask_url_passwords(url.reveal()));
+    let bin_dir = database
+        .bin_dir
+        .as_ref()
+        .map(|dir| dir.display().to_string());
+    out.heading("[database]");
+    out.text("url", url.unwrap_or_default());
+    out.text("bin_dir", bin_dir.unwrap_or_default());
+    out.plain("pool_size", database.pool_size);
+    out.text("wait", print_duration(database.wait));
+    out.text("acquire_timeout", print_duration(database.acquire_timeout));
+    out.text(
+        "statement_timeout",
+        print_duration(database.statement_timeout),
+    );
+    out.text("max_lifetime", print_duration(database.max_lifetime));
+    out.plain("migrate", database.migrate);
+}
+
+/// The headers sent, and `""` for each default that is not.
+fn headers(out: &mut Printer, headers: &[(HeaderName, HeaderValue)]) {
+    out.heading("[headers]");
+    for (name, value) in headers {
+        out.text(&quoted(name.as_str()), shown(value));
+    }
+    for (name, _) in DEFAULT_HEADERS {
+        if !headers
+            .iter()
+            .any(|(sent, _)| sent.as_str().eq_ignore_ascii_case(name))
+        {
+            out.text(&quoted(name), "");
+        }
+    }
+}
+
+fn compression(out: &mut Printer, compression: &Compression) {
+    let names = compression.algorithms.iter().map(|coding| match coding {
+        Coding::Gzip => "gzip",
+    });
+    out.heading("[compression]");
+    out.texts("algorithms", names);
+    out.text("min_length", print_size(compression.min_length));
+    out.texts("types", &compression.types);
+    out.plain("level", compression.level);
+}
+
+fn upstream(out: &mut Printer, upstream: &Upstream) {
+    out.heading("[[upstream]]");
+    out.text("name", &upstream.name);
+    out.texts("servers", &upstream.servers);
+    out.text("connect_timeout", print_duration(upstream.connect_timeout));
+    out.text("read_timeout", print_duration(upstream.read_timeout));
+    out.text("send_timeout", print_duration(upstream.send_timeout));
+    out.plain("keepalive", upstream.keepalive);
+}
+
+fn route(out: &mut Printer, route: &Route) {
+    out.commented = route.line == 0;
+    out.heading("[[route]]");
+    if let Some(host) = &route.host {
+        out.text("host", host);
+    }
+    out.text("path", &route.path);
+    if let Some(max_body) = route.max_body {
+        out.text("max_body", print_size(max_body));
+    }
+    if let Some(compress) = route.compress {
+        out.plain("compress", compress);
+    }
+    action(out, &route.action);
+    if !route.remove_headers.is_empty() {
+        out.texts("headers.remove", &route.remove_headers);
+    }
+    for (name, value) in &route.set_headers {
+        out.text(
+            &format!("headers.set.{}", quoted(name.as_str())),
+            shown(value),
+        );
+    }
+    out.commented = false;
+}
+
+fn action(out: &mut Printer, action: &Action) {
+    match action {
+        Action::App => out.plain("app", true),
+        Action::Files(files) => {
+            out.text("files", files.root.display());
+            if let Some(spa) = &files.spa {
+                out.text("spa", spa);
+            }
+            if let Some(value) = &files.cache_control {
+                out.text("cache_control", shown(value));
+            }
+        }
+        Action::Upstream {
+            upstream,
+            strip_prefix,
+        } => {
+            out.text("upstream", &upstream.name);
+            if let Some(prefix) = strip_prefix {
+                out.text("strip_prefix", prefix);
+            }
+        }
+        Action::Redirect { to, status } => {
+            out.text("redirect.to", to);
+            out.plain("redirect.status", status.as_u16());
+        }
+        Action::Respond {
+            status,
+            body,
+            content_type,
+        } => {
+            out.plain("respond.status", status.as_u16());
+            out.text("respond.body", body);
+            out.text("respond.content_type", shown(content_type));
+        }
+    }
+}
+
+fn log(out: &mut Printer, log: &Log) {
+    let format = match log.format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    };
+    let access = match log.access {
+        AccessFormat::CombinedTiming => "combined-timing",
+        AccessFormat::Json => "json",
+        AccessFormat::Off => "off",
+    };
+    out.heading("[log]");
+    out.text("level", &log.level);
+    out.text("format", format);
+    out.text("access", access);
+    out.texts("mask", &log.mask);
+}
+
+#[derive(Default)]
+struct Printer {
+    text: String,
+    /// Whether what follows is for reading only.
+    commented: bool,
+}
+
+impl Printer {
+    fn heading(&mut self, heading: &str) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        self.line(heading);
+    }
+
+    fn plain(&mut self, key: &str, value: impl Display) {
+        self.line(&format!("{key} = {value}"));
+    }
+
+    fn text(&mut self, key: &str, value: impl Display) {
+        self.plain(key, quoted(&escape(&value.to_string())));
+    }
+
+    fn texts<T: Display>(&mut self, key: &str, values: impl IntoIterator<Item = T>) {
+        let quoted = values
+            .into_iter()
+            .map(|value| quoted(&escape(&value.to_string())));
+        self.plain(
+            key,
+            format_args!("[{}]", quoted.collect::<Vec<_>>().join(", ")),
+        );
+    }
+
+    fn line(&mut self, line: &str) {
+        let comment = if self.commented { "# " } else { "" };
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(self.text, "{comment}{line}");
+    }
+}
+
+/// A TOML basic string on one line.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            c if c.is_control() => quoted += &format!("\\u{:04X}", u32::from(c)),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn shown(value: &HeaderValue) -> &str {
+    // Headers are read from text (`read::header_value`).
+    value.to_str().unwrap_or_default()
+}

@@ -1,0 +1,141 @@
+//! From a file to a [`Config`].
+
+use std::io::ErrorKind;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::environment::Environment;
+use super::mistakes::Mistakes;
+use super::reader::{Reader, one_line};
+use super::{Config, file};
+
+/// The file that is read when none is named.
+pub const DEFAULT_FILE: &str = "config.toml";
+
+/// Reads the configuration file at `path`. Relative paths in it begin at its directory.
+///
+/// # Errors
+/// Every mistake in it, or that it cannot be read.
+pub fn load(path: &Path, environment: &Environment) -> Result<Config, Mistakes> {
+    let name = path.display().to_string();
+    let text = std::fs::read(path).map_err(|error| {
+        let what = match error.kind() {
+            ErrorKind::NotFound => "no such file; name another with --config".to_owned(),
+            _ => format!("cannot be read: {error}"),
+        };
+        Mistakes::whole(&name, what)
+    })?;
+    let text = String::from_utf8(text)
+        .map_err(|_| Mistakes::whole(&name, "is not UTF-8 text; save it as UTF-8"))?;
+    parse_file(&text, &name, &directory_of(path), environment)
+}
+
+/// Reads the file that the user named, or [`DEFAULT_FILE`] in the working directory, which need not
+/// be there: then everything has its default, and relative paths begin at the working directory.
+///
+/// # Errors
+/// As [`load`]. A file that was named must be there.
+pub fn load_or_default(
+    named: Option<&Path>,
+    environment: &Environment,
+) -> Result<Config, Mistakes> {
+    let default = Path::new(DEFAULT_FILE);
+    match named {
+        Some(path) => load(path, environment),
+        // Not `exists()`, for which a file that may not be read is one that is not there.
+        None if default
+            .symlink_metadata()
+            .is_err_and(|error| error.kind() == ErrorKind::NotFound) =>
+        {
+            parse_file("", DEFAULT_FILE, &directory_of(default), environment)
+        }
+        None => load(default, environment),
+    }
+}
+
+/// Reads `text` as the configuration file of the directory `dir`.
+///
+/// # Errors
+/// Every mistake in it.
+pub fn parse(text: &str, dir: &Path, environment: &Environment) -> Result<Config, Mistakes> {
+    parse_file(text, DEFAULT_FILE, dir, environment)
+}
+
+impl Config {
+    /// What an empty file in `dir` means, with no variable set.
+    #[must_use]
+    pub fn default_for(dir: &Path) -> Self {
+        parse("", dir, &Environment::empty()).unwrap_or_else(|mistakes| {
+            panic!("the defaults do not fit {}: {mistakes}", dir.display())
+        })
+    }
+}
+
+fn parse_file(
+    text: &str,
+    name: &str,
+    dir: &Path,
+    environment: &Environment,
+) -> Result<Config, Mistakes> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let mut reader = Reader::new(name, text, dir, environment);
+    note_syntax(&mut reader, document.get_ref(), &errors);
+    let config = file::config(&reader.root(document.get_ref()));
+    match reader.mistakes() {
+        None => Ok(config),
+        Some(mistakes) => Err(mistakes),
+    }
+}
+
+/// Notes where the text is not TOML: once a line, and once in a value, because one missing bracket
+/// makes everything after it look wrong.
+fn note_syntax(reader: &mut Reader<'_>, document: &DeTable<'_>, errors: &[toml::de::Error]) {
+    let mut seen: Vec<Range<usize>> = Vec::new();
+    let unclosed = |error: &&toml::de::Error| error.message().starts_with("unclosed");
+    let (closing, others): (Vec<_>, Vec<_>) = errors.iter().partition(unclosed);
+    for error in closing.into_iter().chain(others) {
+        let span = error.span().unwrap_or(0..0);
+        let value = value_around(document, span.start);
+        let at_the_end = span.start >= reader.text.trim_end().len();
+        let at = match &value {
+            Some(value) if at_the_end || unclosed(&error) => value.start,
+            _ => span.start,
+        };
+        let known = seen.iter().any(|seen| seen.contains(&span.start))
+            || seen
+                .iter()
+                .any(|seen| reader.line(seen.start) == reader.line(at));
+        if !known {
+            reader.note(Some(at), format!("not TOML: {}", one_line(error.message())));
+        }
+        seen.push(value.map_or(at..at + 1, |value| value.start..value.end + 1));
+        reader.broken.push(span);
+    }
+}
+
+/// The outermost value in which `at` lies; the tables under `[headings]` are not values.
+fn value_around(table: &DeTable<'_>, at: usize) -> Option<Range<usize>> {
+    table.iter().find_map(|(_, value)| {
+        let span = value.span();
+        if span.start <= at && at <= span.end {
+            return Some(span);
+        }
+        match value.get_ref() {
+            DeValue::Table(table) => value_around(table, at),
+            DeValue::Array(items) => {
+                let tables = items.iter().filter_map(|item| item.get_ref().as_table());
+                tables.into_iter().find_map(|table| value_around(table, at))
+            }
+            _ => None,
+        }
+    })
+}
+
+/// Where relative paths of the file at `path` begin, absolute: a configuration means the same
+/// wherever its paths are opened.
+fn directory_of(path: &Path) -> PathBuf {
+    let parent = path.parent().unwrap_or(Path::new(""));
+    std::env::current_dir().map_or_else(|_| parent.to_owned(), |current| current.join(parent))
+}

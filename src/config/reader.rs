@@ -1,0 +1,500 @@
+//! Reading a parsed TOML document key by key, noting every mistake and going on.
+//!
+//! A [`Section`] is one table beside its [`Table`] of known keys: opening it reports unknown and
+//! planned keys, and its methods read the known ones with the functions of [`super::read`]. A value
+//! that is absent or wrong reads as its default, so that reading always ends; whether the result
+//! may be used is asked once, at the end, with [`Reader::mistakes`].
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::environment::Environment;
+use super::keys::{self, Key, Kind, Table};
+use super::mistakes::{Mistake, Mistakes};
+use super::values::mask_url_passwords;
+
+/// One reading of one file.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    /// The file as messages name it.
+    pub(super) name: &'a str,
+    pub(super) text: &'a str,
+    /// What relative paths are relative to.
+    pub(super) dir: &'a Path,
+    pub(super) environment: &'a Environment,
+    /// Where the text is not TOML.
+    pub(super) broken: Vec<Range<usize>>,
+    pub(super) noted: RefCell<Vec<Mistake>>,
+}
+
+/// One table of the file, or of its absence.
+#[derive(Debug)]
+pub(super) struct Section<'a> {
+    pub(super) reader: &'a Reader<'a>,
+    shape: &'static Table,
+    table: Option<&'a DeTable<'a>>,
+    /// Byte where the table begins.
+    at: usize,
+}
+
+/// One value and its name.
+#[derive(Debug)]
+pub(super) struct Node<'n> {
+    pub(super) reader: &'n Reader<'n>,
+    pub(super) path: String,
+    pub(super) kind: &'static Kind,
+    pub(super) value: &'n Spanned<DeValue<'n>>,
+    /// False for a default.
+    written: bool,
+}
+
+/// How a key stands in the file.
+enum Written<'a> {
+    Not,
+    /// In a piece that is not TOML, which has its own mistake.
+    Broken,
+    Here(Node<'a>),
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of `text`, which messages call `name`.
+    pub(super) fn new(
+        name: &'a str,
+        text: &'a str,
+        dir: &'a Path,
+        environment: &'a Environment,
+    ) -> Self {
+        Self {
+            name,
+            text,
+            dir,
+            environment,
+            broken: Vec::new(),
+            noted: RefCell::default(),
+        }
+    }
+
+    /// The whole document.
+    pub(super) fn root(&'a self, table: &'a DeTable<'a>) -> Section<'a> {
+        Section::open(self, &keys::ROOT, Some(table), 0)
+    }
+
+    /// Everything noted so far.
+    pub(super) fn mistakes(&self) -> Option<Mistakes> {
+        Mistakes::of(self.noted.take())
+    }
+
+    pub(super) fn note(&self, at: Option<usize>, text: String) {
+        self.noted.borrow_mut().push(Mistake {
+            source: self.name.to_owned(),
+            line: at.map(|at| self.line(at)),
+            text,
+        });
+    }
+
+    pub(super) fn note_line(&self, line: usize, text: String) {
+        self.noted.borrow_mut().push(Mistake {
+            source: self.name.to_owned(),
+            line: Some(line),
+            text,
+        });
+    }
+
+    /// A mistake outside the file, such as in a variable of the environment.
+    pub(super) fn note_of(&self, source: &str, text: String) {
+        self.noted.borrow_mut().push(Mistake {
+            source: source.to_owned(),
+            line: None,
+            text,
+        });
+    }
+
+    /// A mistake of something absent or of several values together. It is not noted while the
+    /// syntax is broken: what it misses may stand in the piece that could not be read.
+    pub(super) fn note_combination(&self, at: Option<usize>, text: String) {
+        if self.broken.is_empty() {
+            self.note(at, text);
+        }
+    }
+
+    /// 1-based line of a byte.
+    pub(super) fn line(&self, at: usize) -> usize {
+        let before = &self.text.as_bytes()[..at.min(self.text.len())];
+        before.split(|&byte| byte == b'\n').count()
+    }
+
+    fn is_broken(&self, key: &Range<usize>, value: &Range<usize>) -> bool {
+        let (start, end) = (key.start.min(value.start), key.end.max(value.end));
+        self.broken
+            .iter()
+            .any(|broken| broken.start <= end && broken.end >= start)
+    }
+}
+
+impl<'a> Section<'a> {
+    fn open(
+        reader: &'a Reader<'a>,
+        shape: &'static Table,
+        table: Option<&'a DeTable<'a>>,
+        at: usize,
+    ) -> Self {
+        let section = Self {
+            reader,
+            shape,
+            table,
+            at,
+        };
+        for (name, value) in table.into_iter().flatten() {
+            if reader.is_broken(&name.span(), &value.span()) {
+                continue;
+            }
+            let (at, name) = (name.span().start, name.get_ref());
+            match shape.key(name).map(|key| (key, &key.kind)) {
+                None => reader.note(Some(at), unknown(shape, name)),
+                Some((key, Kind::Planned { accepted })) => {
+                    section.check_planned(key, *accepted, value)
+                }
+                Some(_) => {}
+            }
+        }
+        section
+    }
+
+    /// The value of `key`, or its default.
+    pub(super) fn value<T>(&self, key: &str, read: impl Fn(&Node<'_>) -> Option<T>) -> T {
+        if let Written::Here(node) = self.written(key)
+            && let Some(value) = read(&node)
+        {
+            return value;
+        }
+        let known = self.known(key);
+        let default = match known.kind {
+            Kind::Value {
+                default: Some(default),
+                ..
+            } => default,
+            Kind::Secret => r#""""#,
+            _ => unreachable!("{key} has no default: read it with optional or required"),
+        };
+        // Both hold for every key: `every_default_reads` in `file.rs` reads them all.
+        let value = DeValue::parse(default).expect("a default is TOML");
+        read(&self.node(known, &value, false)).expect("a default is valid")
+    }
+
+    /// The value of `key` if it is written.
+    pub(super) fn optional<T>(
+        &self,
+        key: &str,
+        read: impl Fn(&Node<'_>) -> Option<T>,
+    ) -> Option<T> {
+        match self.written(key) {
+            Written::Here(node) => read(&node),
+            Written::Not | Written::Broken => None,
+        }
+    }
+
+    /// The value of `key`, whose absence is a mistake; `example` says how to write it.
+    pub(super) fn required<T>(
+        &self,
+        key: &str,
+        example: &str,
+        read: impl Fn(&Node<'_>) -> Option<T>,
+    ) -> Option<T> {
+        if let Written::Not = self.written(key) {
+            let path = self.shape.path_of(key);
+            self.note_combination(format!(
+                "{path} is missing; write for example {key} = {example}"
+            ));
+        }
+        self.optional(key, read)
+    }
+
+    /// The table `key`, empty if it is not written.
+    pub(super) fn table(&self, key: &str) -> Section<'a> {
+        self.optional_table(key)
+            .unwrap_or_else(|| Self::open(self.reader, self.below(key), None, self.at))
+    }
+
+    /// The table `key` if it is written.
+    pub(super) fn optional_table(&self, key: &str) -> Option<Section<'a>> {
+        let Written::Here(node) = self.written(key) else {
+            return None;
+        };
+        let Some(table) = node.value.get_ref().as_table() else {
+            node.wrong_type(&format!("a table, [{}]", node.path));
+            return None;
+        };
+        Some(Self::open(
+            self.reader,
+            self.below(key),
+            Some(table),
+            node.value.span().start,
+        ))
+    }
+
+    /// The tables written `[[key]]`, in order.
+    pub(super) fn tables(&self, key: &str) -> Vec<Section<'a>> {
+        let Written::Here(node) = self.written(key) else {
+            return Vec::new();
+        };
+        let shape = self.below(key);
+        let tables = node.value.get_ref().as_array().map(|array| {
+            let each = array
+                .iter()
+                .map(|item| Some((item.get_ref().as_table()?, item.span().start)));
+            each.collect::<Option<Vec<_>>>()
+        });
+        let Some(Some(tables)) = tables else {
+            node.wrong_type(&format!("tables, each under [[{}]]", node.path));
+            return Vec::new();
+        };
+        let open = |(table, at)| Self::open(self.reader, shape, Some(table), at);
+        tables.into_iter().map(open).collect()
+    }
+
+    /// The entries of the table `key`, whose names are the user's, with the byte of each name.
+    pub(super) fn open_table(&self, key: &str) -> Vec<(&'a str, usize, Node<'a>)> {
+        let Written::Here(node) = self.written(key) else {
+            return Vec::new();
+        };
+        let Some(table) = node.value.get_ref().as_table() else {
+            node.wrong_type(&format!("a table, [{}]", node.path));
+            return Vec::new();
+        };
+        let named = |(name, value): (&'a Spanned<_>, &'a Spanned<DeValue<'a>>)| {
+            let text: &'a str = AsRef::<str>::as_ref(name.get_ref());
+            let path = format!("{}.\"{}\"", node.path, one_line(text));
+            let entry = Node {
+                path,
+                value,
+                ..self.node(self.known(key), value, true)
+            };
+            (text, name.span().start, entry)
+        };
+        table
+            .iter()
+            .filter(|(name, value)| !self.reader.is_broken(&name.span(), &value.span()))
+            .map(named)
+            .collect()
+    }
+
+    /// Whether `key` is written, rightly or wrongly.
+    pub(super) fn has(&self, key: &str) -> bool {
+        !matches!(self.written(key), Written::Not)
+    }
+
+    /// Byte where `key` is written, or where the table begins.
+    pub(super) fn at(&self, key: &str) -> Option<usize> {
+        let key = self.table.and_then(|table| table.get_key_value(key));
+        key.map(|(name, _)| name.span().start)
+            .or(self.table.map(|_| self.at))
+    }
+
+    /// 1-based line where the table begins.
+    pub(super) fn line(&self) -> usize {
+        self.reader.line(self.at)
+    }
+
+    /// A mistake of the table as a whole, see [`Reader::note_combination`].
+    pub(super) fn note_combination(&self, text: String) {
+        self.reader
+            .note_combination(self.table.map(|_| self.at), text);
+    }
+
+    /// A mistake of `key` together with others, see [`Reader::note_combination`].
+    pub(super) fn note_combination_at(&self, key: &str, text: &str) {
+        let text = format!("{}: {text}", self.shape.path_of(key));
+        self.reader.note_combination(self.at(key), text);
+    }
+
+    fn written(&self, key: &str) -> Written<'a> {
+        let known = self.known(key);
+        match self.table.and_then(|table| table.get_key_value(key)) {
+            None => Written::Not,
+            Some((name, value)) if self.reader.is_broken(&name.span(), &value.span()) => {
+                Written::Broken
+            }
+            Some((_, value)) => Written::Here(self.node(known, value, true)),
+        }
+    }
+
+    fn node<'n>(
+        &self,
+        key: &'static Key,
+        value: &'n Spanned<DeValue<'n>>,
+        written: bool,
+    ) -> Node<'n>
+    where
+        'a: 'n,
+    {
+        Node {
+            reader: self.reader,
+            path: self.shape.path_of(key.name),
+            kind: &key.kind,
+            value,
+            written,
+        }
+    }
+
+    fn known(&self, key: &str) -> &'static Key {
+        // Keys are literals in the code, and the key table is where they are declared.
+        self.shape
+            .key(key)
+            .expect("every key that is read stands in the key table")
+    }
+
+    fn below(&self, key: &str) -> &'static Table {
+        match self.known(key).kind {
+            Kind::Table(table) | Kind::Tables(table) => table,
+            _ => unreachable!("{key} is no table"),
+        }
+    }
+
+    fn check_planned(
+        &self,
+        key: &'static Key,
+        accepted: Option<&'static str>,
+        value: &'a Spanned<DeValue<'a>>,
+    ) {
+        let node = self.node(key, value, true);
+        let Some(accepted) = accepted else {
+            return node.note("not part of this version yet; remove it");
+        };
+        let written = match value.get_ref() {
+            DeValue::String(text) => match self.reader.environment.fill_in(text) {
+                Ok(text) => format!("\"{text}\""),
+                Err(wrong) => return wrong.iter().for_each(|what| node.wrong(what)),
+            },
+            _ => node.source().to_owned(),
+        };
+        if written != accepted {
+            node.wrong(&format!(
+                "not part of this version yet; remove it or write {accepted}"
+            ));
+        }
+    }
+}
+
+impl Node<'_> {
+    /// Notes what is wrong with the value, showing it unless it is a secret.
+    pub(super) fn wrong(&self, what: &str) {
+        let shown = match (self.kind, self.value.get_ref()) {
+            (Kind::Secret, _) => " = ***".to_owned(),
+            (_, DeValue::Array(_) | DeValue::Table(_)) => String::new(),
+            _ => format!(" = {}", one_line(&mask_url_passwords(self.source()))),
+        };
+        self.reader
+            .note(self.at(), format!("{}{shown}: {what}", self.path));
+    }
+
+    /// Notes that the value has the wrong type.
+    pub(super) fn wrong_type(&self, expected: &str) {
+        self.wrong(&format!(
+            "must be {expected}, not {}",
+            type_name(self.value.get_ref())
+        ));
+    }
+
+    /// Notes what is wrong with the key, whatever its value.
+    fn note(&self, what: &str) {
+        self.reader
+            .note(self.at(), format!("{}: {what}", self.path));
+    }
+
+    /// One item of a list.
+    pub(super) fn item<'m>(&'m self, value: &'m Spanned<DeValue<'m>>) -> Node<'m> {
+        Node {
+            reader: self.reader,
+            path: self.path.clone(),
+            kind: self.kind,
+            value,
+            written: self.written,
+        }
+    }
+
+    /// Byte where the value begins; `None` for a default.
+    pub(super) fn at(&self) -> Option<usize> {
+        self.written.then(|| self.value.span().start)
+    }
+
+    /// The value as the file has it.
+    fn source(&self) -> &str {
+        self.reader.text.get(self.value.span()).unwrap_or_default()
+    }
+}
+
+/// How one names a TOML type to somebody who does not know TOML's words.
+fn type_name(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "text",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a number with a decimal point",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// The message for a key that `shape` does not know. The value is left out: under a misspelt name
+/// it may be a secret.
+fn unknown(shape: &'static Table, name: &str) -> String {
+    let path = shape.path_of(&one_line(name));
+    let known = shape.keys.iter().map(|key| key.name);
+    if let Some(nearest) = nearest(name, known) {
+        return format!("{path}: unknown key; did you mean {nearest}?");
+    }
+    let elsewhere: Vec<_> = keys::ROOT
+        .walk()
+        .into_iter()
+        .filter(|table| table.key(name).is_some())
+        .map(|table| format!("[{}]", table.path))
+        .collect();
+    if elsewhere.is_empty() {
+        let known: Vec<_> = shape.keys.iter().map(|key| key.name).collect();
+        format!("{path}: unknown key; known here are {}", known.join(", "))
+    } else {
+        format!(
+            "{path}: unknown key here; it belongs in {}",
+            elsewhere.join(" or ")
+        )
+    }
+}
+
+/// The candidate that `name` most likely means, if any is near enough.
+pub(super) fn nearest<'c>(
+    name: &str,
+    candidates: impl Iterator<Item = &'c str>,
+) -> Option<&'c str> {
+    let name = name.to_lowercase();
+    candidates
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&name, &candidate.to_lowercase()),
+                candidate,
+            )
+        })
+        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Longest piece of the file that a message shows, in characters.
+const SHOWN: usize = 80;
+
+/// `text` without line breaks and other control characters, and not longer than a message bears.
+pub(super) fn one_line(text: &str) -> String {
+    let mut line: String = text
+        .chars()
+        .take(SHOWN)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if text.chars().nth(SHOWN).is_some() {
+        line.push('…');
+    }
+    line
+}

@@ -1,0 +1,155 @@
+//! What `unibody config` prints.
+
+use super::*;
+use crate::config::keys::{Kind, ROOT};
+
+/// As much as a configuration can have.
+const FULL: &str = r#"
+[server]
+http = ["127.0.0.1:80", ":8081"]
+hosts = ["localhost", "*.example.com"]
+trusted_proxies = ["10.0.0.0/8", "::1"]
+drain = "0s"
+max_body = 1000
+[tls]
+mode = "files"
+hsts = "180 days"
+min_version = "1.3"
+[[tls.files]]
+hosts = ["a.example.com"]
+cert = "cert.pem"
+key = "key.pem"
+[database]
+url = "postgres://u:hunter2@h/db?sslpassword=hunter2"
+bin_dir = "public"
+[headers]
+"X-Frame-Options" = ""
+"X-Quoted" = "a \"b\" \\ $$ 5"
+[compression]
+algorithms = []
+[[upstream]]
+name = "b"
+servers = ["unix:/run/b.sock", "h2c://[::1]:1"]
+[[upstream]]
+name = "a"
+servers = ["a:1"]
+[[route]]
+host = "a.example.com"
+path = "/a/"
+upstream = "a"
+strip_prefix = "/a"
+max_body = "1KiB"
+compress = true
+headers = { set = { "X-A" = "1", "X-B" = "2" }, remove = ["Server", "Via"] }
+[[route]]
+path = "/"
+files = "public"
+spa = "index.html"
+cache_control = "no-cache"
+[[route]]
+path = "/old"
+redirect = { to = "https://{host}{path}", status = 301 }
+[[route]]
+path = "=/text"
+respond = { status = 404, body = "line\n\"two\"\t$${x}\u0000", content_type = "text/html" }
+[[route]]
+path = "/api"
+app = true
+[log]
+level = "warn,unibody=trace"
+format = "json"
+access = "off"
+"#;
+
+#[test]
+fn what_is_printed_loads_as_the_same() {
+    let site = site();
+    // Default routes are not printed, so they are looked for in the same place; all else is absolute.
+    let elsewhere = Path::new("/elsewhere");
+    for (text, dir) in [
+        ("", site.path()),
+        (FULL, elsewhere),
+        ("tls.mode = \"off\"", site.path()),
+    ] {
+        let config = parse(text, site.path(), &Environment::empty()).unwrap();
+        let printed = config.effective_toml();
+        let again = parse(&printed, dir, &Environment::empty());
+        let again = again.unwrap_or_else(|mistakes| panic!("{mistakes}\n{printed}"));
+        assert_eq!(comparable(again), comparable(config), "{printed}");
+    }
+}
+
+/// `config` without what printing may change: secrets, and the lines of routes.
+fn comparable(mut config: Config) -> Config {
+    config.database.url = None;
+    for route in &mut config.routes {
+        route.line = route.line.min(1);
+    }
+    config
+}
+
+#[test]
+fn passwords_are_masked() {
+    let printed = good(FULL).effective_toml();
+    assert!(
+        printed.contains("url = \"postgres://u:***@h/db?sslpassword=***\""),
+        "{printed}"
+    );
+    assert!(!printed.contains("hunter2"), "{printed}");
+    assert!(!format!("{:?}", good(FULL)).contains("hunter2"));
+}
+
+#[test]
+fn every_key_is_printed() {
+    let printed = good(FULL).effective_toml();
+    let printed: Vec<_> = printed.lines().collect();
+    for table in ROOT.walk() {
+        for key in table.keys {
+            let expected = match (&key.kind, table.path) {
+                (Kind::Planned { .. }, _) => continue,
+                // The secret itself is printed, masked.
+                _ if key.name == "url_file" => continue,
+                // Tables show by their keys; `[app]` has none of this version.
+                (Kind::Table(_) | Kind::Tables(_), _) => continue,
+                (Kind::Open, "") => format!("[{}]", key.name),
+                (_, path) => match path.strip_prefix("route.") {
+                    Some(part) => format!("{part}.{}", key.name),
+                    None => format!("{} = ", key.name),
+                },
+            };
+            let in_its_table =
+                |lines: &[&str]| lines.iter().any(|line| line.starts_with(&expected));
+            assert!(
+                in_its_table(section(&printed, table.path)),
+                "{expected} of {}",
+                table.path
+            );
+        }
+    }
+}
+
+/// The lines below the headings of `path`; a route's own tables are dotted keys of it.
+fn section<'a>(lines: &'a [&'a str], path: &str) -> &'a [&'a str] {
+    let heading = if path.starts_with("route") {
+        "[[route]]".to_owned()
+    } else {
+        format!("[{path}]")
+    };
+    let start = lines
+        .iter()
+        .position(|line| line.trim_matches(['[', ']']) == heading.trim_matches(['[', ']']));
+    let Some(start) = start else { return lines };
+    let is_other = |line: &&str| line.starts_with('[') && !line.starts_with(lines[start]);
+    let end = lines[start..].iter().position(is_other);
+    &lines[start..end.map_or(lines.len(), |end| start + end)]
+}
+
+#[test]
+fn routes_that_nobody_wrote_stand_as_comments() {
+    let printed = Config::default_for(Path::new("/site")).effective_toml();
+    assert!(
+        printed.contains("# [[route]]\n# path = \"/api/\"\n# app = true"),
+        "{printed}"
+    );
+    assert!(!printed.contains("\n[[route]]"), "{printed}");
+}

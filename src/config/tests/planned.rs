@@ -1,0 +1,80 @@
+//! What a later version will understand is refused, never skipped.
+
+use super::*;
+
+#[test]
+fn planned_keys_are_refused() {
+    for (text, key) in [
+        ("[server]\nadmin = \"127.0.0.1:9180\"", "server.admin"),
+        ("[server]\nadmin = \"\"", "server.admin"),
+        (
+            "[server]\nproxy_protocol = true",
+            "server.proxy_protocol = true",
+        ),
+        ("[tls]\nmode = \"acme\"", "tls.mode = \"acme\""),
+        ("[acme]\nemail = \"a@b\"\neab_hmac_key = \"x\"", "acme"),
+        (
+            "[compression]\nalgorithms = [\"gzip\", \"br\"]",
+            "compression.algorithms = \"br\"",
+        ),
+        (
+            "[compression]\nalgorithms = [\"zstd\"]",
+            "compression.algorithms = \"zstd\"",
+        ),
+        ("[app]\nauth = \"token\"", "app.auth = \"token\""),
+        (
+            "[[rate_limit]]\nname = \"a\"\n[[rate_limit]]\nname = \"b\"",
+            "rate_limit",
+        ),
+    ] {
+        refused(text, key);
+    }
+}
+
+#[test]
+fn planned_keys_of_upstreams_are_refused() {
+    for (line, key) in [
+        ("balance = \"ip-hash\"", "upstream.balance = \"ip-hash\""),
+        ("retries = 1", "upstream.retries = 1"),
+        ("health = { path = \"/healthz\" }", "upstream.health"),
+        ("[upstream.health]\npath = \"/healthz\"", "upstream.health"),
+    ] {
+        refused(
+            &format!("[[upstream]]\nname = \"a\"\nservers = [\"b:1\"]\n{line}"),
+            key,
+        );
+    }
+}
+
+#[test]
+fn planned_keys_of_routes_are_refused() {
+    for (line, key) in [
+        ("allow = [\"10.0.0.0/8\"]", "route.allow"),
+        ("deny = [\"10.0.0.0/8\"]", "route.deny"),
+        ("basic_auth = { user = \"hash\" }", "route.basic_auth"),
+        ("rate_limit = [\"writes\"]", "route.rate_limit"),
+        ("methods = [\"POST\"]", "route.methods"),
+        ("cors = { origins = [] }", "route.cors"),
+        ("request_headers = {}", "route.request_headers"),
+        ("cache = { ttl = \"1m\" }", "route.cache"),
+    ] {
+        refused(&format!("[[route]]\npath = \"/\"\napp = true\n{line}"), key);
+    }
+}
+
+#[test]
+fn what_this_version_does_anyway_may_be_written() {
+    good("[server]\nproxy_protocol = false\n[app]\nauth = \"none\"");
+    let upstream = "[[upstream]]\nname = \"a\"\nservers = [\"b:1\"]\n";
+    good(&format!("{upstream}balance = \"round-robin\"\nretries = 0"));
+    let environment = Environment::from([("AUTH", "none")]);
+    parse("[app]\nauth = \"${AUTH}\"", site().path(), &environment).unwrap();
+}
+
+#[track_caller]
+fn refused(text: &str, key: &str) {
+    let mistakes = bad(text);
+    assert_eq!(mistakes.lines().count(), 1, "{text}\n{mistakes}");
+    let expected = format!("{key}: not part of this version yet");
+    assert!(mistakes.contains(&expected), "{text}\n{mistakes}");
+}
