@@ -32,6 +32,14 @@ export class ApiError extends Error {
     return this.status >= 400 && this.status < 500 && this.status !== 408;
   }
 
+  /** All that the server said about it, in one line. */
+  get explanation() {
+    const parts = this.errors.map((error) => [error?.field, error?.detail].filter(Boolean).join(' ')).filter(Boolean);
+    const wait = this.retryAfter ? ` Try again in ${this.retryAfter} s.` : '';
+    const reference = this.requestId ? ` (Request ${this.requestId})` : '';
+    return `${this.message}${parts.length ? ` (${parts.join('; ')})` : ''}${wait}${reference}`;
+  }
+
   /** What the server says about one field, or an empty string. */
   about(field) {
     return this.errors.find((error) => String(error?.field ?? '').replace(/^[/.]+/, '') === field)?.detail ?? '';

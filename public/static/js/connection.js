@@ -8,6 +8,8 @@ const FIRST_WAIT = 2;
 const LONGEST_WAIT = 30;
 /** However long a Retry-After asks, a page left open looks again after this many seconds. */
 const RETRY_AFTER_CAP = 300;
+/** Milliseconds that a recovery must last to count; a flapping server keeps its long waits. */
+const STEADY = 20_000;
 
 export class Connection {
   #banner = document.getElementById('banner');
@@ -19,6 +21,7 @@ export class Connection {
   #tries = 0;
   #dueAt = 0;
   #timer = 0;
+  #upSince = 0;
   #trying = false;
 
   /** `probe` asks the API something and throws when it can't; `onRecovery` runs once after it could again. */
@@ -41,6 +44,7 @@ export class Connection {
     const words = wording(error);
     // Writing the same text again would make a screen reader say it again.
     if (this.#text.textContent !== words) this.#text.textContent = words;
+    if (!this.isDown && Date.now() - this.#upSince > STEADY) this.#tries = 0;
     this.#banner.hidden = false;
     if (!this.#trying) this.#schedule(error.retryAfter);
   }
@@ -49,7 +53,7 @@ export class Connection {
   up() {
     if (!this.isDown) return;
     clearTimeout(this.#timer);
-    this.#tries = 0;
+    this.#upSince = Date.now();
     const hadFocus = this.#banner.contains(document.activeElement);
     this.#banner.hidden = true;
     this.#onRecovery({ hadFocus });

@@ -5,9 +5,9 @@
 import * as address from './address.js';
 import { idIn } from './drafts.js';
 import { EditorView } from './editor-view.js';
-import { ago } from './relative-time.js';
+import { Elsewhere } from './elsewhere.js';
 import { Subject } from './subject.js';
-import { TITLE_LIMIT, asTyped, characters, sameText, shownTitle, trimmed } from './text.js';
+import { TITLE_LIMIT, characters, sameText, shownTitle, trimmed } from './text.js';
 
 /** Milliseconds from a keystroke to its draft. */
 const DRAFT_DELAY = 200;
@@ -22,6 +22,9 @@ export class Editor {
   #subject = null;
   #draftTimer = 0;
   #view;
+  #elsewhere;
+  /** Counts openings: one whose note arrives late must not replace a later one. */
+  #openings = 0;
 
   /** `remove(key)` deletes the note that is open. */
   constructor({ api, notes, drafts, list, status, saving, remove }) {
@@ -38,6 +41,7 @@ export class Editor {
       discard: () => this.discard(this.key),
       remove: () => remove(this.key),
     });
+    this.#elsewhere = new Elsewhere({ api, notes, drafts, status, view: this.#view, editor: this });
   }
 
   /** The key of what is open, or null. */
@@ -66,11 +70,13 @@ export class Editor {
       if (focus) this.#view.focus();
       return true;
     }
+    const opening = ++this.#openings;
     const subject = this.#saving.find(key) ?? await this.#subjectOf(key);
     if (!subject) return false;
+    if (opening !== this.#openings) return true;
     this.#begin(subject, this.#drafts.get(key) ?? subject.savedText);
     if (focus) this.#view.focus({ isNew: subject.isNew });
-    if (!subject.isNew && !subject.isSaving) subject.meeting = this.#meet(subject);
+    if (!subject.isNew && !subject.isSaving) subject.meeting = this.#elsewhere.meet(subject);
     return true;
   }
 
@@ -105,7 +111,7 @@ export class Editor {
     this.#drafts.remove(key);
     if (subject?.base) {
       this.#view.unsay();
-      this.#adopt(subject, subject.newer ?? { note: subject.base, etag: subject.etag }, { fill: true });
+      this.adopt(subject, subject.newer ?? { note: subject.base, etag: subject.etag }, { fill: true });
       this.#view.focus();
     } else if (subject) {
       this.drop();
@@ -154,7 +160,7 @@ export class Editor {
     if (!subject?.base || subject.isSaving || subject.newer) return;
     const note = this.#notes.find(subject.id);
     // The list carries no ETag, so the note itself is asked for.
-    if (note && note.version !== subject.base.version) subject.meeting = this.#meet(subject);
+    if (note && note.version !== subject.base.version) subject.meeting = this.#elsewhere.meet(subject);
   }
 
   /** Writes the draft now; the page may be going away. */
@@ -162,8 +168,29 @@ export class Editor {
     this.#keepDraft();
   }
 
-  get #isDirty() {
-    return this.#subject.isDirty(this.#view.text);
+  /** Whether this is what is open. */
+  shows(subject) {
+    return this.#subject === subject;
+  }
+
+  /** Whether what is open says something that the server doesn't have. */
+  get isDirty() {
+    return this.#subject?.isDirty(this.#view.text) ?? false;
+  }
+
+  /** Takes a state of the server as what the text is compared with; with `fill`, shows it. */
+  adopt(subject, state, { fill = false } = {}) {
+    subject.adopt(state);
+    if (!this.shows(subject)) return;
+    if (fill && !sameText(subject.savedText, this.#view.text)) this.#view.fill(subject.savedText);
+    this.#keepDraft();
+  }
+
+  /** The open subject has another key now. */
+  follow(subject) {
+    this.#list.current = subject.key;
+    address.tell(subject.key);
+    this.#render();
   }
 
   async #subjectOf(key) {
@@ -182,21 +209,23 @@ export class Editor {
 
   #begin(subject, text) {
     this.#leave();
+    this.#openings += 1;
     this.#subject = subject;
+    subject.hasDraft = this.#drafts.get(subject.key) !== null;
     this.#view.unsay();
     this.#view.fill(text);
     this.#view.show();
     this.#render();
     this.#list.current = subject.key;
     address.tell(subject.key);
-    if (subject.newer) this.#tellConflict(subject);
+    if (subject.newer) this.#elsewhere.choose(subject);
   }
 
   /** True when a draft stays behind. */
   #leave() {
     if (!this.#subject) return false;
     this.#keepDraft();
-    const isKept = this.#isDirty && !this.#subject.isSaving;
+    const isKept = this.isDirty && !this.#subject.isSaving;
     this.#subject = null;
     return isKept;
   }
@@ -211,10 +240,13 @@ export class Editor {
     clearTimeout(this.#draftTimer);
     const subject = this.#subject;
     if (!subject) return;
-    if (this.#isDirty) {
+    if (this.isDirty) {
       subject.isKept = this.#drafts.set(subject.key, subject.draft(this.#view.text));
-    } else if (this.#drafts.get(subject.key)) {
+      subject.hasDraft = true;
+    } else if (subject.hasDraft) {
+      // Only our own: another tab may be writing on the same note.
       this.#drafts.remove(subject.key);
+      subject.hasDraft = false;
     }
     this.#render();
   }
@@ -222,7 +254,7 @@ export class Editor {
   #render() {
     const subject = this.#subject;
     if (!subject) return;
-    const isDirty = this.#isDirty;
+    const isDirty = this.isDirty;
     if (subject.isSaving) this.#view.state('Saving…', 'busy');
     else if (isDirty && subject.isKept === false) this.#view.state('Unsaved; too large for a draft', 'unsaved');
     else if (isDirty) this.#view.state(subject.isNew ? 'Draft, not saved yet' : 'Unsaved changes', 'unsaved');
@@ -231,38 +263,13 @@ export class Editor {
     this.#view.facts(subject.base);
   }
 
-  /** Reads the note itself: its ETag, and whether somebody has changed it since the list was read. */
-  async #meet(subject) {
-    let met;
-    try {
-      met = await this.#api.note(subject.id);
-    } catch (error) {
-      if (error.status === 404) this.#tellGone(subject);
-      return;
-    }
-    this.#notes.replace(met.note);
-    if (this.#subject !== subject || subject.isSaving) return;
-    const isUntouched = !this.#isDirty || sameText(asTyped(met.note), this.#view.text);
-    if (isUntouched) this.#adopt(subject, met, { fill: true });
-    else if (met.note.version === subject.version) this.#adopt(subject, met);
-    else this.#tellConflict(subject, met);
-  }
-
-  /** Takes a state of the server as what the text is compared with and saved over. */
-  #adopt(subject, state, { fill = false } = {}) {
-    subject.adopt(state);
-    if (this.#subject !== subject) return;
-    if (fill && !sameText(subject.savedText, this.#view.text)) this.#view.fill(subject.savedText);
-    this.#keepDraft();
-  }
-
   #canSave(subject) {
     const text = trimmed(this.#view.text);
     if (subject.newer) {
-      this.#tellConflict(subject);
+      this.#elsewhere.choose(subject);
     } else if (characters(text.title) > TITLE_LIMIT) {
       this.#view.refuseTitle(`${characters(text.title) - TITLE_LIMIT} over the limit of ${TITLE_LIMIT} characters`);
-    } else if (!this.#isDirty) {
+    } else if (!this.isDirty) {
       this.#status.say(subject.isNew ? 'There is nothing to save yet.' : 'Everything is saved.');
       if (subject.isNew) this.#view.focusTitle();
     } else {
@@ -273,11 +280,10 @@ export class Editor {
 
   #saved(subject, text, { isNew, byHand }) {
     this.#status.say('Saved.');
-    if (this.#subject !== subject) return;
-    if (isNew) this.#list.current = subject.key;
-    address.tell(subject.key);
+    if (!this.shows(subject)) return;
+    this.follow(subject);
     const isWhole = sameText(trimmed(this.#view.text), text);
-    if (isWhole) this.#adopt(subject, { note: subject.base, etag: subject.etag }, { fill: true });
+    if (isWhole) this.adopt(subject, { note: subject.base, etag: subject.etag }, { fill: true });
     else this.#keepDraft();
     this.#render();
     // Somebody who types on, or had not asked just now, is left where they are.
@@ -287,89 +293,22 @@ export class Editor {
   }
 
   async #failed(subject, error) {
-    if (this.#subject !== subject) {
+    if (!this.shows(subject)) {
       const { title } = this.#drafts.get(subject.key) ?? subject.base ?? { title: '' };
       this.#status.say(`“${shownTitle(title)}” is not saved and is kept as a draft. ${error.message}`);
       return;
     }
     if (error.status === 412) {
-      await this.#findNewer(subject);
+      await this.#elsewhere.conflict(subject);
     } else if (error.status === 404 && !subject.isNew) {
-      this.#tellGone(subject);
+      this.#elsewhere.gone(subject);
     } else if (error.isOutage) {
       subject.isPending = true;
       this.#view.say('Not saved: the server doesn’t answer. Your text is kept here, and is saved as soon as the server is back.');
     } else {
-      const wait = error.retryAfter ? ` Try again in ${error.retryAfter} s.` : '';
-      const others = error.errors.filter((one) => one?.detail && !error.about('title')).map((one) => ` ${one.detail}`);
-      const reference = error.requestId ? ` (Request ${error.requestId})` : '';
-      this.#view.say(`Not saved: ${error.message}${others.join('')}${wait}${reference}`);
+      this.#view.say(`Not saved: ${error.explanation}`);
       if (error.about('title')) this.#view.refuseTitle(error.about('title'));
     }
     this.#render();
-  }
-
-  async #findNewer(subject) {
-    try {
-      const newer = await this.#api.note(subject.id);
-      this.#notes.replace(newer.note);
-      if (this.#subject === subject) this.#tellConflict(subject, newer);
-      else subject.newer = newer;
-    } catch (error) {
-      if (error.status === 404) this.#tellGone(subject);
-      else this.#view.say(`Not saved: the note was changed elsewhere, and the newer version can’t be read. ${error.message}`);
-    }
-  }
-
-  #tellConflict(subject, newer = subject.newer) {
-    subject.newer = newer;
-    const when = ago(Date.parse(newer.note.updated_at));
-    this.#view.say(`This note was changed elsewhere ${when}. Your text is not saved.`, [
-      ['Load the newer one', () => this.#takeNewer(subject)],
-      ['Overwrite it with mine', () => this.#overwrite(subject)],
-    ]);
-  }
-
-  #takeNewer(subject) {
-    const { newer } = subject;
-    const mine = this.#view.text;
-    this.#view.unsay();
-    this.#view.fill(asTyped(newer.note));
-    this.#adopt(subject, newer);
-    this.#view.focus();
-    const { key } = subject;
-    const run = () => this.bringBack(key, subject.draft(mine));
-    this.#status.say('This is the newer version.', { label: 'Bring mine back', run });
-  }
-
-  #overwrite(subject) {
-    // With the newer state's ETag, so that a third change is noticed as well.
-    this.#adopt(subject, subject.newer);
-    this.#view.focus();
-    this.save();
-  }
-
-  /** The note was deleted elsewhere: text that exists nowhere else becomes a new note's draft. */
-  #tellGone(subject) {
-    const isOpen = this.#subject === subject;
-    const text = isOpen ? this.#view.text : this.#drafts.get(subject.key);
-    const isWorthKeeping = isOpen ? this.#isDirty : Boolean(text);
-    this.#drafts.remove(subject.key);
-    const gone = subject.id;
-    subject.becomeNew();
-    if (isWorthKeeping) this.#drafts.set(subject.key, text);
-    this.#notes.forget(gone);
-    if (!isOpen) return;
-    if (!isWorthKeeping) {
-      this.drop();
-      this.#status.say('That note was deleted elsewhere.');
-      return;
-    }
-    this.#list.current = subject.key;
-    address.tell(subject.key);
-    this.#render();
-    this.#view.say('This note was deleted elsewhere. Your text is kept here as a draft.', [
-      ['Save as a new note', () => this.save()],
-    ]);
   }
 }

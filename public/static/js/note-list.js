@@ -15,6 +15,7 @@ export class NoteList {
   #filter = document.getElementById('filter');
   #count = document.getElementById('count');
   #empty = document.getElementById('list-empty');
+  #welcome = document.getElementById('welcome-text');
   #more = document.getElementById('more');
   #skeleton = document.getElementById('skeleton');
   #template = document.getElementById('note-row');
@@ -104,7 +105,8 @@ export class NoteList {
     this.#count.setAttribute('aria-live', isFiltered ? 'polite' : 'off');
     this.#count.textContent = !this.#notes.isLoaded ? '' : isFiltered ? `${shown} of ${all}` : all;
     this.#empty.hidden = !this.#notes.isLoaded || shown > 0 || (drafts > 0 && !isFiltered);
-    this.#empty.textContent = isFiltered ? 'No note shown here has these words.' : 'No notes yet. The first one starts with “New note”.';
+    this.#empty.textContent = isFiltered ? 'No note shown here has these words.' : 'No notes yet.';
+    this.#welcome.textContent = this.#notes.isLoaded && known === 0 ? 'A blank sheet. Write the first note.' : 'Choose a note to read or change it.';
   }
 
   #noteRow(note) {

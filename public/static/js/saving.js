@@ -2,6 +2,7 @@
  * Sends a subject's text to the server, once, whatever the network does to the answer.
  */
 
+import { ApiError } from './api.js';
 import { UNTITLED, sameText, trimmed, uuid } from './text.js';
 
 export class Saving {
@@ -58,8 +59,9 @@ export class Saving {
   }
 
   async #update(subject, text) {
-    // The ETag may still be on its way.
+    // The ETag may still be on its way; a note that turns out to be another by now is not overwritten without a question.
     await subject.meeting;
+    if (subject.newer) throw new ApiError('The note was changed elsewhere.', { status: 412 });
     const saved = await this.#api.update(subject.id, { title: text.title || UNTITLED, body: text.body }, subject.etag);
     subject.adopt(saved);
     this.#notes.replace(saved.note);

@@ -21,6 +21,7 @@ export class Subject {
   isSaving = false;
   /** The person wants it saved as soon as the API is back. */
   isPending = false;
+  hasDraft = false;
   /** False when the last draft of it would not survive a reload. */
   isKept = true;
 
