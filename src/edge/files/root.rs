@@ -155,9 +155,8 @@ fn judge(error: io::Error) -> Result<(), OpenError> {
     use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, PermissionDenied};
     match (error.kind(), error.raw_os_error().map(Errno::from_raw)) {
         (NotFound | NotADirectory | InvalidInput, _)
-        | (_, Some(Errno::ENAMETOOLONG | Errno::ELOOP))
-        // A socket, or a device without a driver.
-        | (_, Some(Errno::ENXIO | Errno::ENODEV))
+        // The last two for a socket, and for a device without a driver.
+        | (_, Some(Errno::ENAMETOOLONG | Errno::ELOOP | Errno::ENXIO | Errno::ENODEV))
         // A link that leads out of the root: this refusal has no number of the system's.
         | (PermissionDenied, None) => Ok(()),
         (PermissionDenied, Some(_)) => Err(OpenError::Denied),
