@@ -201,6 +201,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_next_piece_is_read_ahead_while_the_budget_lasts() {
+        for (budget, ahead) in [(Budget::new(), true), (Budget::exhausted(), false)] {
+            let temporary = file(LENGTH);
+            let file = File::open(temporary.path()).unwrap();
+            let metadata = file.metadata().unwrap();
+            let stretches = vec![Stretch::File(0..LENGTH)];
+            let mut reader = Reader::new(OpenFile { file, metadata }, stretches, &budget);
+            let state = State::Ready(reader.piece().unwrap(), reader);
+            let mut body = FileBody {
+                state,
+                left: LENGTH,
+            };
+            body.frame().await.unwrap().unwrap();
+            assert_eq!(matches!(body.state, State::Reading(_)), ahead);
+            assert_eq!(matches!(body.state, State::Idle(_)), !ahead);
+        }
+    }
+
+    #[tokio::test]
     async fn a_dropped_body_lets_go_of_everything() {
         let file = file(LENGTH);
         let budget = Budget::new();
