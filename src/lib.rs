@@ -6,7 +6,7 @@
 
 pub mod app;
 pub mod certificates;
-//pub mod cli;
+pub mod cli;
 pub mod config;
 pub mod database;
 pub mod edge;

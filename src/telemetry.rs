@@ -3,7 +3,9 @@
 //! A thread of its own writes them, many at once under load, so that no request waits for whoever
 //! reads our output. If that reader stops, lines are dropped and counted, and serving goes on.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};
+use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -85,7 +87,24 @@ pub fn start(log: &Log, output: &Output) -> anyhow::Result<()> {
         LogFormat::Text => events.with_target(false).try_init(),
         LogFormat::Json => events.json().flatten_event(true).try_init(),
     };
-    started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))
+    started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// A panic is a line like any other; `RUST_BACKTRACE=1` adds where it came from.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic
+        .location()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let message = panic.payload_as_str().unwrap_or("not a text");
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        tracing::error!(location, message, %backtrace, "panic");
+    } else {
+        tracing::error!(location, message, "panic");
+    }
 }
 
 fn write_all(messages: &Receiver<Message>, dropped: &AtomicU64) {

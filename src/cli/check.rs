@@ -4,9 +4,10 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use super::{Outcome, database};
-use crate::certificates;
-use crate::database::Database;
+use super::Outcome;
+use crate::certificates::Certificates;
+use crate::config::TlsMode;
+use crate::database::{Database, embedded};
 
 pub(super) const HELP: &str = "\
 Exit status 78 when the configuration is wrong, 1 when something it names is.
@@ -24,15 +25,20 @@ pub(super) struct Arguments {
 
 pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
     let config = super::load(config)?;
-    certificates::check(&config)?;
-    if arguments.online {
-        super::small_runtime()?.block_on(async {
-            let Some(url) = &config.database.url else {
-                return database::embedded_programs(&config);
-            };
+    // Self-signed ones are made at start; only the user's own can be wrong.
+    if matches!(config.tls.mode, TlsMode::Files(_)) {
+        Certificates::load(&config)?;
+    }
+    match &config.database.url {
+        None => embedded::check_programs(config.database.bin_dir.as_deref())?,
+        Some(url) if arguments.online => super::small_runtime()?.block_on(async {
             let database = Database::open(&config.database, url)?;
-            database.client().await.map(drop).context("the database can't be used")
-        })?;
+            let client = database.client().await;
+            client
+                .map(drop)
+                .context("check database.url, or DATABASE_URL if it is set")
+        })?,
+        Some(_) => {}
     }
     println!("everything is in order");
     Ok(())

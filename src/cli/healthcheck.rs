@@ -1,6 +1,6 @@
 //! `unibody healthcheck`: for a container's HEALTHCHECK, where no curl is at hand.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,9 +37,13 @@ pub(super) struct Arguments {
 
 pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
     let config = super::load(config)?;
-    let endpoint = if arguments.ready { "/readyz" } else { "/healthz" };
-    let asked = super::small_runtime()?.block_on(timeout(PATIENCE, ask(&config, endpoint)));
-    let status = match asked {
+    let endpoint = if arguments.ready {
+        "/readyz"
+    } else {
+        "/healthz"
+    };
+    let asked = async { timeout(PATIENCE, ask(&config, endpoint)).await };
+    let status = match super::small_runtime()?.block_on(asked) {
         Ok(answered) => answered?,
         Err(_) => Err(anyhow::anyhow!(
             "the server did not answer within {} s",
@@ -93,7 +97,12 @@ where
 
 fn parse_status(answer: &[u8]) -> Option<u16> {
     let line = answer.split(|&byte| byte == b'\r').next()?;
-    std::str::from_utf8(line).ok()?.split(' ').nth(1)?.parse().ok()
+    std::str::from_utf8(line)
+        .ok()?
+        .split(' ')
+        .nth(1)?
+        .parse()
+        .ok()
 }
 
 /// A name the server takes for its own.
@@ -111,7 +120,7 @@ fn loopback(listener: SocketAddr) -> SocketAddr {
         IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         // A machine without IPv6 listens on IPv4 instead; dual-stack listeners take both.
         IpAddr::V6(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-    
+
         address => address,
     };
     SocketAddr::new(address, listener.port())
@@ -120,11 +129,13 @@ fn loopback(listener: SocketAddr) -> SocketAddr {
 fn client_config() -> anyhow::Result<ClientConfig> {
     let provider = Arc::new(ring::default_provider());
     let verifier = Arc::new(Ourselves(provider.signature_verification_algorithms));
-    Ok(ClientConfig::builder_with_provider(Arc::<CryptoProvider>::clone(&provider))
-        .with_safe_default_protocol_versions()?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth())
+    Ok(
+        ClientConfig::builder_with_provider(Arc::<CryptoProvider>::clone(&provider))
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth(),
+    )
 }
 
 /// Takes any certificate: we ask ourselves on this machine, whatever certificate we have just now.

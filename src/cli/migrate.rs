@@ -6,8 +6,8 @@ use time::format_description::well_known::Rfc3339;
 
 use super::database::Opened;
 use super::{Failure, Outcome};
-use crate::database::migrations::{self, MigrationStatus, State};
 use crate::database::Database;
+use crate::database::migrations::{self, MigrationStatus, State};
 
 pub(super) const HELP: &str = "\
 `unibody serve` migrates at start unless database.migrate is false.
@@ -65,5 +65,8 @@ fn line(migration: &MigrationStatus) -> String {
         .and_then(|time| time.format(&Rfc3339).ok())
         .map(|time| format!(" on {time}"))
         .unwrap_or_default();
-    format!("V{} {}: {state}{applied_on}", migration.version, migration.name)
+    format!(
+        "V{} {}: {state}{applied_on}",
+        migration.version, migration.name
+    )
 }

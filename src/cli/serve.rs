@@ -150,7 +150,10 @@ async fn migrate(database: &Database, apply: bool) -> anyhow::Result<()> {
     }
     let report = migrations::migrate(database).await?;
     if !report.applied.is_empty() {
-        tracing::info!(applied = report.applied.len(), "the database schema was brought up to date");
+        tracing::info!(
+            applied = report.applied.len(),
+            "the database schema was brought up to date"
+        );
     }
     Ok(())
 }

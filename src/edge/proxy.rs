@@ -314,7 +314,11 @@ fn identify_host(session: &Session, exchange: &mut Exchange) -> Result<Option<u1
     // server that takes any name.
     let Some(authority) = authority else {
         let any = exchange.snapshot.config.server.hosts.is_empty();
-        return if any { Ok(None) } else { Err(reply::empty(StatusCode::MISDIRECTED_REQUEST)) };
+        return if any {
+            Ok(None)
+        } else {
+            Err(reply::empty(StatusCode::MISDIRECTED_REQUEST))
+        };
     };
     exchange.authority = Some(authority.clone());
     let name = authority
@@ -419,7 +423,11 @@ fn strip_prefix(exchange: &Exchange, request: &mut RequestHeader) -> Result<()> 
     let Some(rest) = request_path::rest_as_written(path, &prefix) else {
         return Ok(());
     };
-    let mut stripped = if rest.is_empty() { "/".to_owned() } else { rest.to_owned() };
+    let mut stripped = if rest.is_empty() {
+        "/".to_owned()
+    } else {
+        rest.to_owned()
+    };
     if let Some(query) = query {
         stripped.push('?');
         stripped.push_str(query);

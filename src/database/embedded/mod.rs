@@ -49,6 +49,14 @@ pub struct Embedded {
     supervisor: JoinHandle<()>,
 }
 
+/// Whether [`start`] will find PostgreSQL's programs.
+///
+/// # Errors
+/// What to install where, or to set instead.
+pub fn check_programs(bin_dir: Option<&Path>) -> anyhow::Result<()> {
+    programs::find(bin_dir).map(drop)
+}
+
 /// Starts the private PostgreSQL of `data_dir`, with the programs in `bin_dir` or wherever they are
 /// found, and returns when it accepts connections. The cluster is made at the first call.
 ///

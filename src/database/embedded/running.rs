@@ -55,7 +55,8 @@ fn is_locked(path: &Path) -> anyhow::Result<bool> {
     match file.try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
-        Err(TryLockError::Error(error)) => Err(error)
-            .with_context(|| format!("{} can't be examined", path.display())),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("{} can't be examined", path.display()))
+        }
     }
 }

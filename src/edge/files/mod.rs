@@ -7,14 +7,17 @@
 //!    trailing slash; what is missing becomes the `spa` file, `404.html`, or a plain 404.
 //! 4. [`respond`]: [`conditional`] and [`range`] say how much of the [`validators`]' representation
 //!    is sent, and [`content_type`] as what.
-//! 5. [`body`]: a small file is in memory by now, a large one is read while it is sent.
+//! 5. [`body`]: what is small is in memory by now; what is large is read by [`reader`] while it is
+//!    sent, in pieces as large as the [`budget`] allows.
 
 mod body;
+mod budget;
 mod conditional;
 mod content_type;
 mod multipart;
 pub(crate) mod path;
 pub(crate) mod range;
+mod reader;
 mod respond;
 mod root;
 mod validators;
@@ -25,8 +28,9 @@ use anyhow::{Context, bail};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode, Uri};
 
-use self::body::{Broken, Budget};
+use self::budget::Budget;
 use self::path::{PathError, RelativePath};
+use self::reader::Broken;
 use self::respond::{Asked, NO_CACHE, Representation};
 use self::root::{Found, OpenError, OpenFile, Root};
 use crate::config::Files;
@@ -122,7 +126,7 @@ impl StaticFiles {
         let asked = Asked::read(method, headers);
         let shared = Arc::clone(&self.shared);
         let uri = uri.clone();
-        let work = tokio::task::spawn_blocking(move || shared.answer(path, &asked, &uri));
+        let work = tokio::task::spawn_blocking(move || shared.answer(path.as_ref(), &asked, &uri));
         work.await.unwrap_or_else(|error| {
             tracing::error!(%error, "reading a static file was broken off");
             respond::empty(StatusCode::INTERNAL_SERVER_ERROR)
@@ -132,14 +136,14 @@ impl StaticFiles {
 
 impl Shared {
     /// Everything that touches the disk.
-    fn answer(&self, path: Result<RelativePath, PathError>, asked: &Asked, uri: &Uri) -> Answer {
+    fn answer(&self, path: Result<&RelativePath, &PathError>, asked: &Asked, uri: &Uri) -> Answer {
         let mut attempts = 1;
         loop {
-            match self.attempt(path.as_ref(), asked, uri) {
+            match self.attempt(path, asked, uri) {
                 Ok(answer) => return answer,
                 // The file was written to between its head and its body: look again.
                 Err(Failure::Read(Broken::Shrank | Broken::Rewritten)) if attempts < ATTEMPTS => {
-                    attempts += 1
+                    attempts += 1;
                 }
                 Err(failure) => return failure.answer(uri),
             }

@@ -5,8 +5,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use super::body::Stretch;
 use super::range;
+use super::reader::Stretch;
 
 /// A line that stands in no file: 122 random bits, new for each answer, so that nobody can put it
 /// into a file beforehand.

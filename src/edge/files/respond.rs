@@ -11,9 +11,11 @@ use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::body::{self, Broken, Budget, Stretch};
+use super::body;
+use super::budget::Budget;
 use super::conditional::{Conditions, Verdict};
 use super::range::{self, Wanted};
+use super::reader::{Broken, Stretch};
 use super::root::OpenFile;
 use super::validators::Validators;
 use super::{content_type, multipart};

@@ -40,6 +40,7 @@ pub(super) enum Found {
 }
 
 /// An open regular file and what it was when it was opened.
+#[derive(Debug)]
 pub(super) struct OpenFile {
     /// Open for reading, at its beginning.
     pub(super) file: File,
@@ -154,11 +155,10 @@ fn judge(error: io::Error) -> Result<(), OpenError> {
     use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, PermissionDenied};
     match (error.kind(), error.raw_os_error().map(Errno::from_raw)) {
         (NotFound | NotADirectory | InvalidInput, _)
-        | (_, Some(Errno::ENAMETOOLONG | Errno::ELOOP)) => Ok(()),
-        // A socket, or a device without a driver.
-        (_, Some(Errno::ENXIO | Errno::ENODEV)) => Ok(()),
-        // A link that leads out of the root is refused without a number of the system's.
-        (PermissionDenied, None) => Ok(()),
+        // The last two for a socket, and for a device without a driver.
+        | (_, Some(Errno::ENAMETOOLONG | Errno::ELOOP | Errno::ENXIO | Errno::ENODEV))
+        // A link that leads out of the root: this refusal has no number of the system's.
+        | (PermissionDenied, None) => Ok(()),
         (PermissionDenied, Some(_)) => Err(OpenError::Denied),
         (_, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => {
             Err(OpenError::Exhausted(error))

@@ -107,7 +107,7 @@ mod tests {
 
     use super::*;
 
-    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR: Duration = Duration::from_hours(1);
 
     /// Much later than anything the test writes, so that the clock's tick plays no part.
     fn later() -> SystemTime {
