@@ -33,7 +33,7 @@ const KEEPALIVE_RETRIES: u32 = 3;
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// tokio-postgres' own default, by which a value of the user's is told from none.
-const UNSET_KEEPALIVE_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
+const UNSET_KEEPALIVE_IDLE: Duration = Duration::from_hours(2);
 
 /// Adds what the URL leaves open.
 pub(super) fn with_defaults(mut config: Config, acquire_timeout: Duration) -> Config {

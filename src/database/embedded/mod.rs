@@ -36,7 +36,7 @@ use process::Postmaster;
 const RESTART_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
 /// Between two looks at the size of the server's log.
-const LOG_CHECK: Duration = Duration::from_secs(60);
+const LOG_CHECK: Duration = Duration::from_mins(1);
 
 /// A running private PostgreSQL.
 #[derive(Debug)]
@@ -146,17 +146,26 @@ fn url(cluster: &Cluster) -> Secret {
 }
 
 /// Keeps the server running until told to stop, or until the [`Embedded`] is dropped.
-async fn supervise(cluster: Cluster, mut postmaster: Postmaster, mut stop: watch::Receiver<bool>) {
+async fn supervise(cluster: Cluster, postmaster: Postmaster, mut stop: watch::Receiver<bool>) {
+    keep_running(&cluster, postmaster, &mut stop).await;
+    socket::remove(&cluster.socket);
+}
+
+async fn keep_running(
+    cluster: &Cluster,
+    mut postmaster: Postmaster,
+    stop: &mut watch::Receiver<bool>,
+) {
     loop {
         tokio::select! {
             _ = stop.changed() => return postmaster.stop().await,
-            () = watch_running(&cluster, &mut postmaster) => {}
+            () = watch_running(cluster, &mut postmaster) => {}
         }
         warn!(
             "PostgreSQL (process {}) ended unexpectedly: restarting it",
             postmaster.pid()
         );
-        match revive(&cluster, &mut stop).await {
+        match revive(cluster, stop).await {
             Some(revived) => postmaster = revived,
             None => return,
         }
