@@ -178,7 +178,8 @@ impl Connector {
         if in_force == Some("0") {
             warn!(
                 "database.statement_timeout does not reach PostgreSQL (PgBouncer drops it): set it \
-                 there, with ALTER ROLE … SET statement_timeout = '{}ms'",
+                 there with ALTER ROLE … SET statement_timeout = '{}ms', and see docs/database.md \
+                 about PgBouncer",
                 self.statement_timeout.as_millis()
             );
         }

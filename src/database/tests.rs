@@ -1,5 +1,8 @@
 //! The pool and the schema against a real server.
 
+mod pgbouncer;
+mod tls;
+
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};

@@ -217,5 +217,21 @@ async fn watch_running(cluster: &Cluster, postmaster: &mut Postmaster) {
     }
 }
 
+/// A command for the server of a prepared data directory; tests add options.
+#[cfg(test)]
+pub(super) fn server_command(data_dir: &Path) -> anyhow::Result<std::process::Command> {
+    let cluster = Cluster::prepare(data_dir, None)?;
+    let mut command = cluster::command(&cluster.programs, "postgres", &cluster.owner);
+    command.arg("-D").arg(&cluster.directory);
+    Ok(command)
+}
+
+/// Gives a file in the cluster to the server's user.
+#[cfg(test)]
+pub(super) fn give_to_owner(data_dir: &Path, file: &Path) -> anyhow::Result<()> {
+    let owner = owner::Owner::decide(data_dir, &data_dir.join("postgres"))?;
+    Ok(owner.give(file)?)
+}
+
 #[cfg(test)]
 mod tests;
