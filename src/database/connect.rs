@@ -33,7 +33,7 @@ const KEEPALIVE_RETRIES: u32 = 3;
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// tokio-postgres' own default, by which a value of the user's is told from none.
-const UNSET_KEEPALIVE_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
+const UNSET_KEEPALIVE_IDLE: Duration = Duration::from_hours(2);
 
 /// Adds what the URL leaves open.
 pub(super) fn with_defaults(mut config: Config, acquire_timeout: Duration) -> Config {
@@ -178,7 +178,8 @@ impl Connector {
         if in_force == Some("0") {
             warn!(
                 "database.statement_timeout does not reach PostgreSQL (PgBouncer drops it): set it \
-                 there, with ALTER ROLE … SET statement_timeout = '{}ms'",
+                 there with ALTER ROLE … SET statement_timeout = '{}ms', and see docs/database.md \
+                 about PgBouncer",
                 self.statement_timeout.as_millis()
             );
         }

@@ -22,6 +22,15 @@ pub struct Unavailable {
     pub retry_after: Duration,
 }
 
+impl Unavailable {
+    pub(super) fn unreachable(reason: String) -> Self {
+        Self {
+            reason,
+            retry_after: RETRY_UNREACHABLE,
+        }
+    }
+}
+
 /// Why the app can't serve from the database yet.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum NotReady {
@@ -109,10 +118,7 @@ impl Health {
         if self.is_news(&reason) {
             warn!("the database is unavailable: {reason}");
         }
-        Unavailable {
-            reason,
-            retry_after: RETRY_UNREACHABLE,
-        }
+        Unavailable::unreachable(reason)
     }
 
     /// The state before, if it was another.

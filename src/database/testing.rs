@@ -22,10 +22,10 @@ pub(super) fn settings() -> config::Database {
         url: None,
         bin_dir: None,
         pool_size: 3,
-        wait: Duration::from_secs(60),
+        wait: Duration::from_mins(1),
         acquire_timeout: Duration::from_secs(10),
         statement_timeout: Duration::from_secs(10),
-        max_lifetime: Duration::from_secs(30 * 60),
+        max_lifetime: Duration::from_mins(30),
         migrate: true,
     }
 }

@@ -1,5 +1,8 @@
 //! The pool and the schema against a real server.
 
+mod pgbouncer;
+mod tls;
+
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -171,7 +174,7 @@ async fn an_exhausted_pool_refuses_in_time_and_stays_ready() {
         .await
         .expect("a busy pool is not a broken database");
     drop(held);
-    database.client().await.expect("free again");
+    drop(database.client().await.expect("free again"));
     server.stop().await;
 }
 

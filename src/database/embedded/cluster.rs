@@ -202,7 +202,7 @@ fn choose(directory: &Path, major: Option<u32>, found: &[Programs]) -> anyhow::R
 fn password(path: &Path, cluster_exists: bool) -> anyhow::Result<Secret> {
     let shown = path.display();
     match files::read(path) {
-        Ok(text) if text.len() == 64 => Ok(Secret::new(text)),
+        Ok(text) if text.len() == 32 => Ok(Secret::new(text)),
         Ok(_) if cluster_exists => bail!("{shown} is damaged: restore it from a backup"),
         Err(error) if error.kind() == io::ErrorKind::NotFound && cluster_exists => {
             bail!("{shown} is missing: restore it from the backup that the cluster came from")
@@ -211,12 +211,12 @@ fn password(path: &Path, cluster_exists: bool) -> anyhow::Result<Secret> {
             Err(error).with_context(|| format!("{shown} can't be read"))
         }
         _ => {
-            let mut random = [0; 32];
+            let mut random = [0; 16];
             rustls::crypto::ring::default_provider()
                 .secure_random
                 .fill(&mut random)
                 .map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
-            let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+            let text = format!("{:032x}", u128::from_be_bytes(random));
             files::replace(path, &text, 0o600)
                 .with_context(|| format!("{shown} can't be written"))?;
             Ok(Secret::new(text))
@@ -286,12 +286,12 @@ fn initdb(
         if output.status.success() {
             return Ok(());
         }
-        complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        complaint = String::from_utf8_lossy(&output.stderr).into_owned();
         if !complaint.contains("locale") {
             break;
         }
     }
-    bail!("initdb failed: {}", complaint.replace('\n', "; "))
+    bail!("initdb failed: {}", complaint.trim().replace('\n', "; "))
 }
 
 /// Our settings. Those of the cluster's own `postgresql.conf` come before them, those of

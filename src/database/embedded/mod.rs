@@ -39,7 +39,7 @@ use process::Postmaster;
 const RESTART_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
 /// Between two looks at the size of the server's log.
-const LOG_CHECK: Duration = Duration::from_secs(60);
+const LOG_CHECK: Duration = Duration::from_mins(1);
 
 /// A running private PostgreSQL.
 #[derive(Debug)]
@@ -157,17 +157,26 @@ fn url(socket: &Path, password: &Secret) -> Secret {
 }
 
 /// Keeps the server running until told to stop, or until the [`Embedded`] is dropped.
-async fn supervise(cluster: Cluster, mut postmaster: Postmaster, mut stop: watch::Receiver<bool>) {
+async fn supervise(cluster: Cluster, postmaster: Postmaster, mut stop: watch::Receiver<bool>) {
+    keep_running(&cluster, postmaster, &mut stop).await;
+    socket::remove(&cluster.socket);
+}
+
+async fn keep_running(
+    cluster: &Cluster,
+    mut postmaster: Postmaster,
+    stop: &mut watch::Receiver<bool>,
+) {
     loop {
         tokio::select! {
             _ = stop.changed() => return postmaster.stop().await,
-            () = watch_running(&cluster, &mut postmaster) => {}
+            () = watch_running(cluster, &mut postmaster) => {}
         }
         warn!(
             "PostgreSQL (process {}) ended unexpectedly: restarting it",
             postmaster.pid()
         );
-        match revive(&cluster, &mut stop).await {
+        match revive(cluster, stop).await {
             Some(revived) => postmaster = revived,
             None => return,
         }
@@ -217,6 +226,22 @@ async fn watch_running(cluster: &Cluster, postmaster: &mut Postmaster) {
         () = postmaster.ended() => {}
         () = keep_log_short => {}
     }
+}
+
+/// A command for the server of a prepared data directory; tests add options.
+#[cfg(test)]
+pub(super) fn server_command(data_dir: &Path) -> anyhow::Result<std::process::Command> {
+    let cluster = Cluster::prepare(data_dir, None)?;
+    let mut command = cluster::command(&cluster.programs, "postgres", &cluster.owner);
+    command.arg("-D").arg(&cluster.directory);
+    Ok(command)
+}
+
+/// Gives a file in the cluster to the server's user.
+#[cfg(test)]
+pub(super) fn give_to_owner(data_dir: &Path, file: &Path) -> anyhow::Result<()> {
+    let owner = owner::Owner::decide(data_dir, &data_dir.join("postgres"))?;
+    Ok(owner.give(file)?)
 }
 
 #[cfg(test)]

@@ -25,17 +25,17 @@ use super::files;
 use crate::database::connect::explain;
 
 /// For a server that gives no sign of life at all after it was started.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// For a server that says it is recovering from a crash: it reads its log, which takes as long as it
 /// takes, but not this long.
-const RECOVERY_LIMIT: Duration = Duration::from_secs(15 * 60);
+const RECOVERY_LIMIT: Duration = Duration::from_mins(15);
 
 /// Between two attempts to connect to a starting server: the first, and the longest.
 const START_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 
 /// For a fast shutdown, which ends with a checkpoint.
-const FAST_STOP_LIMIT: Duration = Duration::from_secs(60);
+const FAST_STOP_LIMIT: Duration = Duration::from_mins(1);
 
 /// For an immediate shutdown, after which the next start recovers.
 const IMMEDIATE_STOP_LIMIT: Duration = Duration::from_secs(10);

@@ -40,6 +40,12 @@ pub(super) fn directory(data_dir: &Path, owner: &Owner) -> anyhow::Result<PathBu
     Ok(chosen)
 }
 
+/// Removes the directory of a server that has stopped, if it left nothing there.
+pub(super) fn remove(directory: &Path) {
+    // The next start makes it again, or finds it.
+    let _ = fs::remove_dir(directory);
+}
+
 /// The first of `places` that is short enough, with a name that depends on `data_dir` alone.
 fn far(data_dir: &Path, places: impl Iterator<Item = PathBuf>) -> anyhow::Result<PathBuf> {
     let name = format!(

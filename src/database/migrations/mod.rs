@@ -6,24 +6,25 @@
 //! fails leaves nothing behind, and PgBouncer's transaction mode, where session-level locks break,
 //! is no obstacle.
 
+mod history;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use refinery::Migration;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use tokio_postgres::Transaction;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow, Transaction};
 use tracing::info;
 
 use super::{Database, Unavailable, connect};
-
-mod embedded {
-    #![allow(missing_docs, unreachable_pub, clippy::pedantic)] // generated
-    refinery::embed_migrations!("migrations");
-}
+pub use history::{MigrationStatus, State};
 
 /// How long an instance waits while another one migrates.
-const LOCK_WAIT: Duration = Duration::from_secs(10 * 60);
+const LOCK_WAIT: Duration = Duration::from_mins(10);
+
+/// Between two attempts of [`migrate_when_reachable`].
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Key of the advisory lock: "unibody" in ASCII, so that other programs hardly choose it too.
 const LOCK_KEY: i64 = 0x75_6e69_626f_6479;
@@ -35,32 +36,6 @@ pub struct Report {
     pub version: i32,
     /// Migrations applied by this call, as `V1__notes`; empty if the schema was current.
     pub applied: Vec<String>,
-}
-
-/// One migration, as the binary and the database know it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MigrationStatus {
-    /// Its number.
-    pub version: i32,
-    /// Its name, without number.
-    pub name: String,
-    /// When it was applied, if it was.
-    pub applied_on: Option<OffsetDateTime>,
-    /// How binary and database compare.
-    pub state: State,
-}
-
-/// How binary and database compare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Applied as this binary knows it.
-    Applied,
-    /// Not applied yet.
-    Pending,
-    /// Applied, but its text was another.
-    Changed,
-    /// Applied, but unknown to this binary.
-    Unknown,
 }
 
 /// Why the schema can't be brought up to date.
@@ -109,7 +84,20 @@ pub enum Error {
 /// # Errors
 /// [`Error::Unavailable`] is worth another attempt; after any other the schema is as it was before.
 pub async fn migrate(database: &Database) -> Result<Report, Error> {
-    apply(database, &known()).await
+    apply(database, history::known()).await
+}
+
+/// Like [`migrate`], but waits for a database that can't be reached, however long that takes.
+///
+/// # Errors
+/// Those of [`migrate`] that no waiting cures.
+pub async fn migrate_when_reachable(database: &Database) -> Result<Report, Error> {
+    loop {
+        match migrate(database).await {
+            Err(Error::Unavailable(_)) => tokio::time::sleep(RETRY).await,
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Every migration that the binary or the database knows, by version. Changes nothing.
@@ -119,14 +107,14 @@ pub async fn migrate(database: &Database) -> Result<Report, Error> {
 pub async fn status(database: &Database) -> Result<Vec<MigrationStatus>, Error> {
     let mut connection = database.alone().await?;
     let transaction = begin(&mut connection.client).await?;
-    let applied = history(&transaction).await?;
-    Ok(compare(&known(), &applied))
+    let applied = history::applied(&transaction).await?;
+    Ok(history::compare(history::known(), &applied))
 }
 
 /// Latest version this binary knows; 0 without migrations.
 #[must_use]
 pub fn latest() -> i32 {
-    last_version(&known())
+    history::last_version(history::known())
 }
 
 /// Latest version that is applied; 0 on an empty database.
@@ -135,7 +123,7 @@ pub(super) async fn schema_version(
 ) -> Result<i32, tokio_postgres::Error> {
     let query = "SELECT coalesce(max(version), 0) FROM refinery_schema_history";
     match client.simple_query(query).await {
-        Ok(answer) => Ok(rows(&answer)
+        Ok(answer) => Ok(history::rows(&answer)
             .find_map(|row| row.get(0)?.parse().ok())
             .unwrap_or(0)),
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Ok(0),
@@ -143,29 +131,23 @@ pub(super) async fn schema_version(
     }
 }
 
-fn known() -> Vec<Migration> {
-    let mut migrations = embedded::migrations::runner().get_migrations().clone();
-    migrations.sort();
-    migrations
-}
-
 async fn apply(database: &Database, known: &[Migration]) -> Result<Report, Error> {
     let mut connection = database.alone().await?;
     let transaction = begin(&mut connection.client).await?;
     lock(&transaction).await?;
-    let applied = history(&transaction).await?;
-    let pending = pending(known, &applied)?;
+    let applied = history::applied(&transaction).await?;
+    let pending = history::pending(known, &applied)?;
     let names: Vec<_> = pending.iter().map(ToString::to_string).collect();
     if names.is_empty() {
         return Ok(Report {
-            version: last_version(&applied),
+            version: history::last_version(&applied),
             applied: names,
         });
     }
     run(
         &transaction,
         "the table of migrations can't be made",
-        CREATE_HISTORY,
+        history::CREATE,
     )
     .await?;
     for migration in &pending {
@@ -173,7 +155,7 @@ async fn apply(database: &Database, known: &[Migration]) -> Result<Report, Error
         let what = format!("migration {migration} failed, nothing was changed");
         let sql = migration.sql().unwrap_or_default();
         run(&transaction, &what, sql).await?;
-        run(&transaction, &what, &record(migration)).await?;
+        run(&transaction, &what, &history::record(migration)).await?;
     }
     let what = "the migrations can't be committed";
     transaction
@@ -181,14 +163,10 @@ async fn apply(database: &Database, known: &[Migration]) -> Result<Report, Error
         .await
         .map_err(|error| failed(what, &error))?;
     Ok(Report {
-        version: last_version(known),
+        version: history::last_version(known),
         applied: names,
     })
 }
-
-/// refinery's own layout.
-const CREATE_HISTORY: &str = "CREATE TABLE IF NOT EXISTS refinery_schema_history (
-    version int4 PRIMARY KEY, name varchar(255), applied_on varchar(255), checksum varchar(255))";
 
 async fn begin(client: &mut tokio_postgres::Client) -> Result<Transaction<'_>, Error> {
     let transaction = client
@@ -214,119 +192,6 @@ async fn lock(transaction: &Transaction<'_>) -> Result<(), Error> {
     }
 }
 
-/// What was applied, oldest first. Text protocol only: it prepares nothing, so any PgBouncer will do.
-async fn history(transaction: &Transaction<'_>) -> Result<Vec<Migration>, Error> {
-    let what = "the history of migrations can't be read";
-    let wrap = |error| failed(what, &error);
-    let exists = "SELECT to_regclass('refinery_schema_history') IS NOT NULL";
-    let answer = transaction.simple_query(exists).await.map_err(wrap)?;
-    if !rows(&answer).any(|row| row.get(0) == Some("t")) {
-        return Ok(Vec::new());
-    }
-    let query = "SELECT version, name, applied_on, checksum FROM refinery_schema_history \
-                 ORDER BY version";
-    let answer = transaction.simple_query(query).await.map_err(wrap)?;
-    rows(&answer)
-        .map(|row| {
-            parse_row(row).ok_or_else(|| Error::Failed {
-                what: what.into(),
-                reason: format!("unexpected row for version {}", row.get(0).unwrap_or("?")),
-            })
-        })
-        .collect()
-}
-
-fn parse_row(row: &SimpleQueryRow) -> Option<Migration> {
-    Some(Migration::applied(
-        row.get(0)?.parse().ok()?,
-        row.get(1)?.to_owned(),
-        OffsetDateTime::parse(row.get(2)?, &Rfc3339).ok()?,
-        row.get(3)?.parse().ok()?,
-    ))
-}
-
-fn rows(answer: &[SimpleQueryMessage]) -> impl Iterator<Item = &SimpleQueryRow> {
-    answer.iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row),
-        _ => None,
-    })
-}
-
-/// What is still to be applied, if the past agrees.
-fn pending(known: &[Migration], applied: &[Migration]) -> Result<Vec<Migration>, Error> {
-    let (database, binary) = (last_version(applied), last_version(known));
-    if database > binary {
-        return Err(Error::Newer { database, binary });
-    }
-    let past = compare(known, applied);
-    for status in &past {
-        let name = || format!("V{}__{}", status.version, status.name);
-        match status.state {
-            State::Changed => return Err(Error::Changed(name())),
-            State::Unknown => return Err(Error::OutOfOrder(name())),
-            State::Pending if status.version < database => return Err(Error::OutOfOrder(name())),
-            State::Pending | State::Applied => {}
-        }
-    }
-    Ok(known
-        .iter()
-        .filter(|migration| migration.version() > database)
-        .cloned()
-        .collect())
-}
-
-fn compare(known: &[Migration], applied: &[Migration]) -> Vec<MigrationStatus> {
-    let find = |list: &[Migration], version| {
-        list.iter()
-            .find(|migration| migration.version() == version)
-            .cloned()
-    };
-    let mut versions: Vec<_> = known
-        .iter()
-        .chain(applied)
-        .map(Migration::version)
-        .collect();
-    versions.sort_unstable();
-    versions.dedup();
-    versions
-        .into_iter()
-        .filter_map(|version| {
-            let (ours, theirs) = (find(known, version), find(applied, version));
-            let state = match (&ours, &theirs) {
-                (Some(ours), Some(theirs)) if ours == theirs => State::Applied,
-                (Some(_), Some(_)) => State::Changed,
-                (Some(_), None) => State::Pending,
-                (None, _) => State::Unknown,
-            };
-            let applied_on = theirs.as_ref().and_then(Migration::applied_on).copied();
-            Some(MigrationStatus {
-                version,
-                name: ours.or(theirs)?.name().to_owned(),
-                applied_on,
-                state,
-            })
-        })
-        .collect()
-}
-
-fn last_version(migrations: &[Migration]) -> i32 {
-    migrations.iter().map(Migration::version).max().unwrap_or(0)
-}
-
-/// The row that remembers `migration`. Its name is a file's name: letters, digits, underscores.
-fn record(migration: &Migration) -> String {
-    let now = OffsetDateTime::now_utc().format(&Rfc3339);
-    format!(
-        "INSERT INTO refinery_schema_history (version, name, applied_on, checksum) \
-         VALUES ({}, '{}', '{}', '{}')",
-        migration.version(),
-        migration.name(),
-        // Years beyond 9999 are what it can't write.
-        now.unwrap_or_default(),
-        migration.checksum(),
-    )
-}
-
 async fn run(transaction: &Transaction<'_>, what: &str, sql: &str) -> Result<(), Error> {
     transaction
         .batch_execute(sql)
@@ -334,9 +199,23 @@ async fn run(transaction: &Transaction<'_>, what: &str, sql: &str) -> Result<(),
         .map_err(|error| failed(what, &error))
 }
 
+/// A connection that ends, or a server that does, is worth another attempt.
 fn failed(what: &str, error: &tokio_postgres::Error) -> Error {
+    let reason = connect::explain(error);
+    let gone = match error.code() {
+        None => error.is_closed() || error.to_string().contains("communicating"),
+        Some(code) => [
+            SqlState::ADMIN_SHUTDOWN,
+            SqlState::CRASH_SHUTDOWN,
+            SqlState::CANNOT_CONNECT_NOW,
+        ]
+        .contains(code),
+    };
+    if gone {
+        return Error::Unavailable(Unavailable::unreachable(reason));
+    }
     Error::Failed {
         what: what.into(),
-        reason: connect::explain(error),
+        reason,
     }
 }
