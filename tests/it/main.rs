@@ -1,3 +1,4 @@
 //! The assembled server, driven over its sockets.
 
+mod smoke;
 mod support;

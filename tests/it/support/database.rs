@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio_postgres::NoTls;
-use unibody::config::Secret;
+use unibody::config::{Config, Secret};
 use unibody::database::{Database, embedded, migrations};
 
 /// A migrated, empty database that only this test uses.
@@ -77,7 +77,7 @@ fn start_cluster() -> Cluster {
     let path = directory.clone();
     let url = block_on(async move {
         let cluster = embedded::start(&path, None).await.unwrap();
-        let url = cluster.url().reveal().to_owned();
+        let url = as_administrator(cluster.url().reveal());
         // Its own supervision would end with this runtime; the watcher takes over.
         std::mem::forget(cluster);
         url
@@ -86,7 +86,7 @@ fn start_cluster() -> Cluster {
     execute(&url, "CREATE DATABASE template_unibody TEMPLATE template0");
     let template = with_database(&url, "template_unibody");
     block_on(async move {
-        let config = unibody::config::Config::default().database;
+        let config = Config::default_for(Path::new(env!("CARGO_MANIFEST_DIR"))).database;
         let database = Database::open(&config, &Secret::new(template)).unwrap();
         migrations::migrate(&database).await.unwrap();
     });
@@ -118,6 +118,13 @@ fn watch(directory: &Path) -> Child {
 pub fn make_traversable(directory: &Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The app's own role may not make databases.
+fn as_administrator(url: &str) -> String {
+    let mut url = url::Url::parse(url).unwrap();
+    url.set_username("postgres").unwrap();
+    url.into()
 }
 
 fn with_database(url: &str, name: &str) -> String {
