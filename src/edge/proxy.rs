@@ -67,7 +67,9 @@ impl Proxy {
             (Destination::App, _) => bridge::answer(session, exchange, &self.edge.app).await?,
             (Destination::Files(files), _) => {
                 let head = session.req_header();
-                let rest = route.rest(head.uri.path()).trim_start_matches('/');
+                let rest = route.rest(head.uri.path());
+                // One slash: what another one begins is an empty segment, which names no file.
+                let rest = rest.strip_prefix('/').unwrap_or(rest);
                 let answer = files
                     .answer(&head.method, &head.headers, &head.uri, rest)
                     .await;

@@ -107,7 +107,8 @@ impl StaticFiles {
     /// prefix and the slash that follows it.
     ///
     /// From status 400 on the body is empty, for the writer to fill, unless the root has a page of
-    /// its own. A HEAD request is answered with the `Content-Length` of the GET and an empty body.
+    /// its own. A HEAD request for a file is answered with the `Content-Length` of the GET and an
+    /// empty body.
     pub(crate) async fn answer(
         &self,
         method: &Method,
@@ -173,7 +174,7 @@ impl Shared {
                 Ok(file.respond(asked, &self.budget)?)
             }
             Target::Slash => Ok(redirect_to_slash(uri)),
-            Target::Missing => self.missing(asked),
+            Target::Missing => self.missing(),
         }
     }
 
@@ -206,12 +207,12 @@ impl Shared {
         })
     }
 
-    fn missing(&self, asked: &Asked) -> Result<Answer, Failure> {
+    fn missing(&self) -> Result<Answer, Failure> {
         let page = RelativePath::parse(NOT_FOUND_PAGE).expect("a plain name");
         match self.root.find(&page) {
             Ok(Found::File(file)) => {
                 let page = Representation::identity(file, page.as_path(), None);
-                Ok(page.respond_as_error(StatusCode::NOT_FOUND, asked, &self.budget)?)
+                Ok(page.respond_as_error(StatusCode::NOT_FOUND, &self.budget)?)
             }
             _ => Ok(respond::empty(StatusCode::NOT_FOUND)),
         }

@@ -151,23 +151,22 @@ impl Representation {
     }
 
     /// Answers with this file in place of what is missing: conditions and ranges of the request
-    /// were about something else.
+    /// were about something else. The body comes for HEAD as well, because an error without one
+    /// would be given the server's own page.
     ///
     /// # Errors
     /// As for [`Self::respond`].
     pub(super) fn respond_as_error(
         self,
         status: StatusCode,
-        asked: &Asked,
         budget: &Budget,
     ) -> Result<Answer, Broken> {
         let mut answer = empty(status);
-        answer
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, self.content_type.clone());
-        answer.headers_mut().insert(header::CACHE_CONTROL, NO_CACHE);
+        let headers = answer.headers_mut();
+        headers.insert(header::CONTENT_TYPE, self.content_type.clone());
+        headers.insert(header::CACHE_CONTROL, NO_CACHE);
         let length = self.open.length();
-        self.fill(answer, vec![Stretch::File(0..length)], asked.head, budget)
+        self.fill(answer, vec![Stretch::File(0..length)], false, budget)
     }
 
     /// An empty answer with what 200, 206 and 304 have in common (RFC 9110, section 15.4.5).
