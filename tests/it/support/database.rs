@@ -8,7 +8,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::channel;
 
+use tokio::runtime::Runtime;
 use tokio_postgres::NoTls;
 use unibody::config::{Config, Secret};
 use unibody::database::{Database, embedded, migrations};
@@ -74,14 +76,18 @@ fn start_cluster() -> Cluster {
         .keep();
     // The cluster runs as `postgres` when the tests run as root.
     make_traversable(&directory);
-    let path = directory.clone();
-    let url = block_on(async move {
-        let cluster = embedded::start(&path, None).await.unwrap();
-        let url = as_administrator(cluster.url().reveal());
-        // Its own supervision would end with this runtime; the watcher takes over.
-        std::mem::forget(cluster);
-        url
+    let (path, (sender, receiver)) = (directory.clone(), channel());
+    // Its supervision lives on this thread's runtime, as long as the process does.
+    std::thread::spawn(move || {
+        Runtime::new().unwrap().block_on(async move {
+            let cluster = embedded::start(&path, None).await.unwrap();
+            sender
+                .send(as_administrator(cluster.url().reveal()))
+                .unwrap();
+            std::future::pending::<()>().await;
+        });
     });
+    let url: String = receiver.recv().unwrap();
     let watcher = watch(&directory);
     execute(&url, "CREATE DATABASE template_unibody TEMPLATE template0");
     let template = with_database(&url, "template_unibody");
@@ -148,7 +154,7 @@ async fn connect(url: &str) -> tokio_postgres::Client {
 
 /// Runs `future` to its end on a thread of its own, whether or not this one runs a runtime.
 fn block_on<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
-    std::thread::spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(future))
+    std::thread::spawn(|| Runtime::new().unwrap().block_on(future))
         .join()
         .unwrap()
 }
