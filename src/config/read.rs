@@ -166,17 +166,17 @@ pub(super) fn choice<T: Copy>(words: &[(&str, T)]) -> impl Fn(&Node<'_>) -> Opti
         let word = string(node)?;
         let known = words.iter().find(|(known, _)| *known == word);
         if known.is_none() {
-            node.wrong(&match node.kind {
-                Kind::Value { planned, .. } if planned.contains(&word.as_str()) => {
-                    "not part of this version yet".to_owned()
-                }
-                _ => {
-                    let words: Vec<_> = words
-                        .iter()
-                        .map(|(word, _)| format!("\"{word}\""))
-                        .collect();
-                    format!("must be {}", words.join(" or "))
-                }
+            let words: Vec<_> = words
+                .iter()
+                .map(|(word, _)| format!("\"{word}\""))
+                .collect();
+            let words = words.join(" or ");
+            let is_planned = matches!(node.kind,
+                Kind::Value { planned, .. } if planned.contains(&word.as_str()));
+            node.wrong(&if is_planned {
+                format!("not part of this version yet; write {words}")
+            } else {
+                format!("must be {words}")
             });
         }
         known.map(|(_, meaning)| *meaning)

@@ -25,7 +25,7 @@ files = "missing"
 level = "inof"
 "#;
     let expected = [
-        "config.toml:2: max_body: unknown key here; it belongs in [server] or [route]",
+        "config.toml:2: max_body: unknown key here; max_body belongs in [server] or [route]",
         "config.toml:4: server.http = \"8080\": not an address to listen on; write for example \"[::]:8080\" or \"127.0.0.1:8080\"",
         "config.toml:5: server.max_bdy: unknown key; did you mean max_body?",
         "config.toml:6: server.max_body = \"20MB?\": not a size; write for example \"20MiB\"",
@@ -139,6 +139,36 @@ fn headers_that_cannot_be_sent_are_refused() {
         (
             "[tls]\nhsts = \"1 day\"\n[headers]\nStrict-Transport-Security = \"max-age=1\"",
             "config.toml:4: headers: Strict-Transport-Security is sent by tls.hsts already",
+        ),
+    ]);
+}
+
+#[test]
+fn unknown_keys_name_what_was_meant() {
+    each_is_one_mistake(&[
+        (
+            "[server]\nMax_Body = 1",
+            "server.Max_Body: unknown key; did you mean max_body?",
+        ),
+        (
+            "[server.timeout]\nheader = \"1s\"",
+            "server.timeout: unknown key; did you mean timeouts?",
+        ),
+        (
+            "worker = 1",
+            "worker: unknown key here; workers belongs in [server]",
+        ),
+        (
+            "[tls]\nname = 1",
+            "tls.name: unknown key here; name belongs in [upstream]",
+        ),
+        (
+            "[log]\nverbosity = 1",
+            "log.verbosity: unknown key; known here are level, format, access, mask",
+        ),
+        (
+            "[app]\nlogin = 1",
+            "app.login: unknown key; this table has no keys in this version",
         ),
     ]);
 }
