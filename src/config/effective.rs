@@ -26,10 +26,12 @@ impl Config {
         compression(&mut out, &self.compression);
         let mut upstreams: Vec<_> = self.upstreams.values().collect();
         upstreams.sort_by_key(|upstream| &upstream.name);
-        upstreams
-            .into_iter()
-            .for_each(|each| upstream(&mut out, each));
-        self.routes.iter().for_each(|each| route(&mut out, each));
+        for each in upstreams {
+            upstream(&mut out, each);
+        }
+        for each in &self.routes {
+            route(&mut out, each);
+        }
         log(&mut out, &self.log);
         out.text
     }
@@ -269,7 +271,8 @@ fn quoted(text: &str) -> String {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
             '\n' => quoted.push_str("\\n"),
-            c if c.is_control() => quoted += &format!("\\u{:04X}", u32::from(c)),
+            // Writing to a `String` cannot fail.
+            c if c.is_control() => drop(write!(quoted, "\\u{:04X}", u32::from(c))),
             c => quoted.push(c),
         }
     }

@@ -8,7 +8,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::environment::Environment;
 use super::mistakes::Mistakes;
-use super::reader::{Reader, one_line};
+use super::node::one_line;
+use super::reader::Reader;
 use super::{Config, file};
 
 /// The file that is read when none is named.
@@ -64,7 +65,10 @@ pub fn parse(text: &str, dir: &Path, environment: &Environment) -> Result<Config
 }
 
 impl Config {
-    /// What an empty file in `dir` means, with no variable set.
+    /// What an empty file in `dir` means, with no variable set: a start for tests.
+    ///
+    /// # Panics
+    /// Where `dir` has a file in the place of a directory: `data` or `certs`.
     #[must_use]
     pub fn default_for(dir: &Path) -> Self {
         parse("", dir, &Environment::empty()).unwrap_or_else(|mistakes| {

@@ -4,22 +4,30 @@
 //! nothing below this module checks a value again. Every mistake of the file is reported in one
 //! [`Mistakes`], each with its line and what to do about it.
 //!
-//! The modules in the order of a reading: `load` parses the TOML, `file` and `routing` know its
-//! shape, `reader` takes values out of it key by key and notes mistakes, `keys` lists every key with
-//! its default, `read` and [`values`] know the types, `environment` fills in `${NAME}`. `effective`
-//! prints a `Config` again.
+//! A reading passes through the modules in this order. `load` parses the TOML. `file` and the
+//! modules it names (`tls`, `header_tables`, `secrets`, `upstreams`, `routes`, `actions`) know its
+//! shape. `reader` takes a table apart by the keys of `keys`, which has every default; `node` is one
+//! value in it, `read` and [`values`] make types of it, `environment` fills in its `${NAME}`. What is
+//! wrong goes to `mistakes`. `effective` prints a [`Config`] again.
 
+mod actions;
 mod effective;
 mod environment;
 mod file;
+mod header_tables;
 mod keys;
 mod load;
 mod mistakes;
+mod nearest;
+mod node;
 mod read;
 mod reader;
-mod routing;
+mod routes;
+mod secrets;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod upstreams;
 pub mod values;
 
 use std::collections::HashMap;

@@ -10,8 +10,13 @@ use http::HeaderValue;
 use toml::de::DeValue;
 
 use super::keys::Kind;
-use super::reader::Node;
+use super::node::Node;
 use super::values::{parse_duration, parse_size, print_duration};
+
+/// Longest timeout, a day: beyond it a deadline protects nothing.
+pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_hours(24);
+/// Longest of the ages that are written in days.
+pub(super) const DECADE: Duration = Duration::from_hours(24 * 3650);
 
 /// Text with its `${NAME}` filled in.
 pub(super) fn string(node: &Node<'_>) -> Option<String> {
@@ -22,7 +27,9 @@ pub(super) fn string(node: &Node<'_>) -> Option<String> {
     match node.reader.environment.fill_in(text) {
         Ok(text) => Some(text),
         Err(wrong) => {
-            wrong.iter().for_each(|what| node.wrong(what));
+            for what in wrong {
+                node.wrong(&what);
+            }
             None
         }
     }
@@ -159,17 +166,17 @@ pub(super) fn choice<T: Copy>(words: &[(&str, T)]) -> impl Fn(&Node<'_>) -> Opti
         let word = string(node)?;
         let known = words.iter().find(|(known, _)| *known == word);
         if known.is_none() {
-            node.wrong(&match node.kind {
-                Kind::Value { planned, .. } if planned.contains(&word.as_str()) => {
-                    "not part of this version yet".to_owned()
-                }
-                _ => {
-                    let words: Vec<_> = words
-                        .iter()
-                        .map(|(word, _)| format!("\"{word}\""))
-                        .collect();
-                    format!("must be {}", words.join(" or "))
-                }
+            let words: Vec<_> = words
+                .iter()
+                .map(|(word, _)| format!("\"{word}\""))
+                .collect();
+            let words = words.join(" or ");
+            let is_planned = matches!(node.kind,
+                Kind::Value { planned, .. } if planned.contains(&word.as_str()));
+            node.wrong(&if is_planned {
+                format!("not part of this version yet; write {words}")
+            } else {
+                format!("must be {words}")
             });
         }
         known.map(|(_, meaning)| *meaning)

@@ -15,7 +15,8 @@ use toml::de::{DeTable, DeValue};
 use super::environment::Environment;
 use super::keys::{self, Key, Kind, Table};
 use super::mistakes::{Mistake, Mistakes};
-use super::values::mask_url_passwords;
+use super::nearest::unknown;
+use super::node::{Node, one_line};
 
 /// One reading of one file.
 #[derive(Debug)]
@@ -39,17 +40,6 @@ pub(super) struct Section<'a> {
     table: Option<&'a DeTable<'a>>,
     /// Byte where the table begins.
     at: usize,
-}
-
-/// One value and its name.
-#[derive(Debug)]
-pub(super) struct Node<'n> {
-    pub(super) reader: &'n Reader<'n>,
-    pub(super) path: String,
-    pub(super) kind: &'static Kind,
-    pub(super) value: &'n Spanned<DeValue<'n>>,
-    /// False for a default.
-    written: bool,
 }
 
 /// How a key stands in the file.
@@ -156,7 +146,7 @@ impl<'a> Section<'a> {
             match shape.key(name).map(|key| (key, &key.kind)) {
                 None => reader.note(Some(at), unknown(shape, name)),
                 Some((key, Kind::Planned { accepted })) => {
-                    section.check_planned(key, *accepted, value)
+                    section.check_planned(key, *accepted, value);
                 }
                 Some(_) => {}
             }
@@ -367,7 +357,12 @@ impl<'a> Section<'a> {
         let written = match value.get_ref() {
             DeValue::String(text) => match self.reader.environment.fill_in(text) {
                 Ok(text) => format!("\"{text}\""),
-                Err(wrong) => return wrong.iter().for_each(|what| node.wrong(what)),
+                Err(wrong) => {
+                    for what in wrong {
+                        node.wrong(&what);
+                    }
+                    return;
+                }
             },
             _ => node.source().to_owned(),
         };
@@ -377,124 +372,4 @@ impl<'a> Section<'a> {
             ));
         }
     }
-}
-
-impl Node<'_> {
-    /// Notes what is wrong with the value, showing it unless it is a secret.
-    pub(super) fn wrong(&self, what: &str) {
-        let shown = match (self.kind, self.value.get_ref()) {
-            (Kind::Secret, _) => " = ***".to_owned(),
-            (_, DeValue::Array(_) | DeValue::Table(_)) => String::new(),
-            _ => format!(" = {}", one_line(&mask_url_passwords(self.source()))),
-        };
-        self.reader
-            .note(self.at(), format!("{}{shown}: {what}", self.path));
-    }
-
-    /// Notes that the value has the wrong type.
-    pub(super) fn wrong_type(&self, expected: &str) {
-        self.wrong(&format!(
-            "must be {expected}, not {}",
-            type_name(self.value.get_ref())
-        ));
-    }
-
-    /// Notes what is wrong with the key, whatever its value.
-    fn note(&self, what: &str) {
-        self.reader
-            .note(self.at(), format!("{}: {what}", self.path));
-    }
-
-    /// One item of a list.
-    pub(super) fn item<'m>(&'m self, value: &'m Spanned<DeValue<'m>>) -> Node<'m> {
-        Node {
-            reader: self.reader,
-            path: self.path.clone(),
-            kind: self.kind,
-            value,
-            written: self.written,
-        }
-    }
-
-    /// Byte where the value begins; `None` for a default.
-    pub(super) fn at(&self) -> Option<usize> {
-        self.written.then(|| self.value.span().start)
-    }
-
-    /// The value as the file has it.
-    fn source(&self) -> &str {
-        self.reader.text.get(self.value.span()).unwrap_or_default()
-    }
-}
-
-/// How one names a TOML type to somebody who does not know TOML's words.
-fn type_name(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "text",
-        DeValue::Integer(_) => "a number",
-        DeValue::Float(_) => "a number with a decimal point",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
-    }
-}
-
-/// The message for a key that `shape` does not know. The value is left out: under a misspelt name
-/// it may be a secret.
-fn unknown(shape: &'static Table, name: &str) -> String {
-    let path = shape.path_of(&one_line(name));
-    let known = shape.keys.iter().map(|key| key.name);
-    if let Some(nearest) = nearest(name, known) {
-        return format!("{path}: unknown key; did you mean {nearest}?");
-    }
-    let elsewhere: Vec<_> = keys::ROOT
-        .walk()
-        .into_iter()
-        .filter(|table| table.key(name).is_some())
-        .map(|table| format!("[{}]", table.path))
-        .collect();
-    if elsewhere.is_empty() {
-        let known: Vec<_> = shape.keys.iter().map(|key| key.name).collect();
-        format!("{path}: unknown key; known here are {}", known.join(", "))
-    } else {
-        format!(
-            "{path}: unknown key here; it belongs in {}",
-            elsewhere.join(" or ")
-        )
-    }
-}
-
-/// The candidate that `name` most likely means, if any is near enough.
-pub(super) fn nearest<'c>(
-    name: &str,
-    candidates: impl Iterator<Item = &'c str>,
-) -> Option<&'c str> {
-    let name = name.to_lowercase();
-    candidates
-        .map(|candidate| {
-            (
-                strsim::damerau_levenshtein(&name, &candidate.to_lowercase()),
-                candidate,
-            )
-        })
-        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).max(1))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-/// Longest piece of the file that a message shows, in characters.
-const SHOWN: usize = 80;
-
-/// `text` without line breaks and other control characters, and not longer than a message bears.
-pub(super) fn one_line(text: &str) -> String {
-    let mut line: String = text
-        .chars()
-        .take(SHOWN)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if text.chars().nth(SHOWN).is_some() {
-        line.push('…');
-    }
-    line
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::config::{Action, UpstreamAddress, load, load_or_default};
+use crate::config::{Action, Secret, UpstreamAddress, load, load_or_default};
 
 #[test]
 fn relative_paths_begin_where_the_file_lies() {
@@ -151,7 +151,7 @@ fn the_database_url_comes_from_the_nearest_place() {
         let environment = Environment::from([("DATABASE_URL", variable)]);
         let config = parse(&format!("[database]\n{written}"), site.path(), &environment);
         let url = config.unwrap().database.url;
-        assert_eq!(url.as_ref().map(|url| url.reveal()), expected, "{why}");
+        assert_eq!(url.as_ref().map(Secret::reveal), expected, "{why}");
     }
 }
 

@@ -25,7 +25,7 @@ files = "missing"
 level = "inof"
 "#;
     let expected = [
-        "config.toml:2: max_body: unknown key here; it belongs in [server] or [route]",
+        "config.toml:2: max_body: unknown key here; max_body belongs in [server] or [route]",
         "config.toml:4: server.http = \"8080\": not an address to listen on; write for example \"[::]:8080\" or \"127.0.0.1:8080\"",
         "config.toml:5: server.max_bdy: unknown key; did you mean max_body?",
         "config.toml:6: server.max_body = \"20MB?\": not a size; write for example \"20MiB\"",
@@ -46,9 +46,8 @@ level = "inof"
 }
 
 #[test]
-fn each_mistake_says_what_to_do() {
-    for (text, expected) in [
-        // Types
+fn wrong_types_say_the_right_one() {
+    each_is_one_mistake(&[
         (
             "server = 5",
             "server = 5: must be a table, [server], not a number",
@@ -85,7 +84,12 @@ fn each_mistake_says_what_to_do() {
             "headers = 1",
             "headers = 1: must be a table, [headers], not a number",
         ),
-        // Values
+    ]);
+}
+
+#[test]
+fn wrong_values_say_a_right_one() {
+    each_is_one_mistake(&[
         (
             "[server]\nworkers = -1",
             "server.workers = -1: must be a whole number from 0 to 1024",
@@ -113,7 +117,12 @@ fn each_mistake_says_what_to_do() {
             "[server]\nhosts = [\"${MISSING}\"]",
             "the environment variable MISSING is not set",
         ),
-        // Headers
+    ]);
+}
+
+#[test]
+fn headers_that_cannot_be_sent_are_refused() {
+    each_is_one_mistake(&[
         (
             "[headers]\n\"X Y\" = \"a\"",
             "headers.\"X Y\" = \"a\": not the name of a header",
@@ -131,7 +140,42 @@ fn each_mistake_says_what_to_do() {
             "[tls]\nhsts = \"1 day\"\n[headers]\nStrict-Transport-Security = \"max-age=1\"",
             "config.toml:4: headers: Strict-Transport-Security is sent by tls.hsts already",
         ),
-        // Combinations
+    ]);
+}
+
+#[test]
+fn unknown_keys_name_what_was_meant() {
+    each_is_one_mistake(&[
+        (
+            "[server]\nMax_Body = 1",
+            "server.Max_Body: unknown key; did you mean max_body?",
+        ),
+        (
+            "[server.timeout]\nheader = \"1s\"",
+            "server.timeout: unknown key; did you mean timeouts?",
+        ),
+        (
+            "worker = 1",
+            "worker: unknown key here; workers belongs in [server]",
+        ),
+        (
+            "[tls]\nname = 1",
+            "tls.name: unknown key here; name belongs in [upstream]",
+        ),
+        (
+            "[log]\nverbosity = 1",
+            "log.verbosity: unknown key; known here are level, format, access, mask",
+        ),
+        (
+            "[app]\nlogin = 1",
+            "app.login: unknown key; this table has no keys in this version",
+        ),
+    ]);
+}
+
+#[test]
+fn what_does_not_go_together_is_refused() {
+    each_is_one_mistake(&[
         (
             "[tls]\nmode = \"files\"",
             "config.toml:2: tls.mode: \"files\" needs at least one [[tls.files]]",
@@ -184,14 +228,7 @@ fn each_mistake_says_what_to_do() {
             "[server]\nhttp = [\":8443\"]",
             "[::]:8443 is taken already by [::]:8443 of server.http",
         ),
-    ] {
-        let mistakes = bad(text);
-        assert!(
-            mistakes.contains(expected),
-            "{text}\n{mistakes}\nshould have\n{expected}"
-        );
-        assert_eq!(mistakes.lines().count(), 1, "{text}\n{mistakes}");
-    }
+    ]);
 }
 
 #[test]
@@ -300,6 +337,18 @@ fn every_key_is_read() {
             );
             assert!(!mistakes.contains("unknown key"), "{text}\n{mistakes}");
         }
+    }
+}
+
+#[track_caller]
+fn each_is_one_mistake(table: &[(&str, &str)]) {
+    for (text, expected) in table {
+        let mistakes = bad(text);
+        assert!(
+            mistakes.contains(expected),
+            "{text}\n{mistakes}\nshould have\n{expected}"
+        );
+        assert_eq!(mistakes.lines().count(), 1, "{text}\n{mistakes}");
     }
 }
 

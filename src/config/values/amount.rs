@@ -64,7 +64,7 @@ pub fn print_size(bytes: u64) -> String {
         (1 << 20, "MiB"),
         (1 << 10, "KiB"),
     ] {
-        if bytes > 0 && bytes % unit == 0 {
+        if bytes > 0 && bytes.is_multiple_of(unit) {
             return format!("{}{name}", bytes / unit);
         }
     }
@@ -117,7 +117,7 @@ pub fn print_duration(duration: Duration) -> String {
         // "75s" stays "75s": that is how timeouts are written everywhere.
         let short = left < 120_000 && factor == 60_000 && left % factor != 0;
         if left >= factor && !short {
-            text += &format!("{}{}", left / factor, names[0]);
+            text = format!("{text}{}{}", left / factor, names[0]);
             left %= factor;
         }
     }

@@ -1,0 +1,190 @@
+//! What a route does: exactly one of `app`, `files`, `upstream`, `redirect`, `respond`.
+
+use std::path::{Component, Path};
+
+use http::StatusCode;
+
+use super::nearest::nearest;
+use super::node::Node;
+use super::read::{boolean, existing_directory, header_value, integer, string, text};
+use super::reader::Section;
+use super::upstreams::Upstreams;
+use super::values::Invalid;
+use super::{Action, Files, PathPattern};
+
+/// The action of the route in `section`, whose path is `path`.
+pub(super) fn action(
+    section: &Section<'_>,
+    upstreams: &Upstreams,
+    path: Option<&PathPattern>,
+) -> Option<Action> {
+    let written: Vec<_> = ["app", "files", "upstream", "redirect", "respond"]
+        .into_iter()
+        .filter(|key| section.has(key))
+        .collect();
+    match written.as_slice() {
+        [] => section.note_combination(
+            "route: does nothing; write one of app = true, files, upstream, redirect, respond"
+                .to_owned(),
+        ),
+        [_] => {}
+        [first, others @ ..] => {
+            let what = format!("the route has {first} already; it does exactly one thing");
+            for key in others {
+                section.note_combination_at(key, &what);
+            }
+        }
+    }
+    for (key, owner) in [
+        ("spa", "files"),
+        ("cache_control", "files"),
+        ("strip_prefix", "upstream"),
+    ] {
+        if section.has(key) && !section.has(owner) {
+            section.note_combination_at(key, &format!("belongs to a route with {owner}"));
+        }
+    }
+    // All are read, also of a route with two, so that each is checked.
+    let app = section.optional("app", |node| {
+        let app = boolean(node)?;
+        if !app {
+            node.wrong("write true, or leave it out");
+        }
+        app.then_some(Action::App)
+    });
+    let files = files(section).map(Action::Files);
+    let upstream = upstream_action(section, upstreams, path);
+    let redirect = section
+        .optional_table("redirect")
+        .and_then(|section| redirect(&section));
+    let respond = section
+        .optional_table("respond")
+        .map(|section| respond(&section));
+    app.or(files).or(upstream).or(redirect).or(respond)
+}
+
+fn files(section: &Section<'_>) -> Option<Files> {
+    let root = section.optional("files", existing_directory);
+    let spa = section.optional("spa", |node| {
+        let spa = string(node)?;
+        let is_inside = |part: Component<'_>| matches!(part, Component::Normal(_));
+        if spa.is_empty() || !Path::new(&spa).components().all(is_inside) {
+            node.wrong("must name a file below the route's files, such as \"index.html\"");
+            return None;
+        }
+        if let Some(root) = &root
+            && root.is_dir()
+            && !root.join(&spa).is_file()
+        {
+            node.wrong(&format!("no file {}", root.join(&spa).display()));
+        }
+        Some(spa)
+    });
+    let cache_control = section.optional("cache_control", header_value);
+    Some(Files {
+        root: root?,
+        spa,
+        cache_control,
+    })
+}
+
+fn upstream_action(
+    section: &Section<'_>,
+    upstreams: &Upstreams,
+    path: Option<&PathPattern>,
+) -> Option<Action> {
+    let named = |node: &Node<'_>| {
+        let name = string(node)?;
+        let upstream = upstreams.get(&name);
+        // It may stand in the piece that could not be read.
+        if upstream.is_none() && section.reader.broken.is_empty() {
+            let hint = match nearest(&name, upstreams.keys().map(String::as_str)) {
+                Some(nearest) => format!("did you mean \"{nearest}\"?"),
+                None => "add [[upstream]] with this name".to_owned(),
+            };
+            node.wrong(&format!("no upstream has this name; {hint}"));
+        }
+        upstream.cloned()
+    };
+    let upstream = section.optional("upstream", named);
+    let strip_prefix = section.optional("strip_prefix", |node| {
+        let prefix = text(strip_prefix)(node)?;
+        let (PathPattern::Prefix(whole) | PathPattern::Exact(whole)) = path?;
+        if !PathPattern::Prefix(prefix.clone()).matches(whole) {
+            node.wrong("the route's path does not begin with it");
+        }
+        Some(prefix)
+    });
+    Some(Action::Upstream {
+        upstream: upstream?,
+        strip_prefix,
+    })
+}
+
+/// A leading path, without its trailing slash.
+fn strip_prefix(text: &str) -> Result<String, Invalid> {
+    match PathPattern::parse(text)? {
+        PathPattern::Prefix(prefix) if !prefix.is_empty() => Ok(prefix),
+        _ => Err(Invalid::new(r#"must be a path such as "/app""#)),
+    }
+}
+
+fn redirect(section: &Section<'_>) -> Option<Action> {
+    let to = section.required(
+        "to",
+        r#""https://example.com{path}""#,
+        text(redirect_target),
+    );
+    let status = section.value("status", |node| {
+        let code: u16 = integer(300..=399)(node)?;
+        if ![301, 302, 303, 307, 308].contains(&code) {
+            node.wrong("must be 301, 302, 303, 307 or 308");
+            return None;
+        }
+        StatusCode::from_u16(code).ok()
+    });
+    Some(Action::Redirect { to: to?, status })
+}
+
+fn redirect_target(text: &str) -> Result<String, &'static str> {
+    let known = text.replace("{path}", "").replace("{host}", "");
+    if known.contains(['{', '}']) {
+        return Err("{path} and {host} are all that is filled in");
+    }
+    let begins = ["https://", "http://", "/", "{path}"]
+        .iter()
+        .any(|start| text.starts_with(start));
+    if !begins {
+        return Err(r#"must begin with "https://", "http://" or "/""#);
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(
+            "must be printable ASCII without spaces; write other characters percent-encoded",
+        );
+    }
+    Ok(text.to_owned())
+}
+
+fn respond(section: &Section<'_>) -> Action {
+    let status = section.value("status", |node| {
+        let code: u16 = integer(200..=599)(node)?;
+        StatusCode::from_u16(code).ok()
+    });
+    let body = section.value("body", string);
+    let bodyless = [
+        StatusCode::NO_CONTENT,
+        StatusCode::RESET_CONTENT,
+        StatusCode::NOT_MODIFIED,
+    ];
+    if bodyless.contains(&status) && !body.is_empty() {
+        section.note_combination_at(
+            "body",
+            &format!("an answer of {} has no body", status.as_u16()),
+        );
+    }
+    Action::Respond {
+        status,
+        body,
+        content_type: section.value("content_type", header_value),
+    }
+}

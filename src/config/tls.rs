@@ -1,0 +1,116 @@
+//! `[tls]`, and what listens where with it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::node::Node;
+use super::read::{
+    DECADE, boolean, choice, duration_up_to, existing_file, future_directory, list, text,
+    unless_empty,
+};
+use super::reader::Section;
+use super::{HostPattern, Server, Tls, TlsFiles, TlsMode, TlsVersion};
+
+/// Reads `[tls]` and settles with it what listens where: with `mode = "off"` no port is HTTPS.
+pub(super) fn tls(section: &Section<'_>, listeners: &Section<'_>, server: &mut Server) -> Tls {
+    let files = section.tables("files");
+    let pairs: Vec<_> = files.iter().filter_map(tls_files).collect();
+    let mode = match section.value("mode", string_choice_of_mode) {
+        Mode::SelfSigned => TlsMode::SelfSigned,
+        Mode::Off => TlsMode::Off,
+        Mode::Files => {
+            if files.is_empty() {
+                let what = "\"files\" needs at least one [[tls.files]] with cert and key";
+                section.note_combination_at("mode", what);
+            }
+            TlsMode::Files(pairs)
+        }
+    };
+    if let (Some(first), false) = (files.first(), matches!(mode, TlsMode::Files(_))) {
+        first.note_combination("tls.files: is used with tls.mode = \"files\" only".to_owned());
+    }
+    let mut redirect = section.value("redirect", boolean);
+    if mode == TlsMode::Off {
+        if listeners.has("https") && !server.https.is_empty() {
+            let what =
+                "nothing can listen there with tls.mode = \"off\"; remove it, or switch TLS on";
+            listeners.note_combination_at("https", what);
+        }
+        if section.has("redirect") && redirect {
+            let what = "there is no HTTPS to redirect to with tls.mode = \"off\"";
+            section.note_combination_at("redirect", what);
+        }
+        server.https.clear();
+        redirect = false;
+    } else if server.https.is_empty() {
+        let what = "is empty; name an address, or write tls.mode = \"off\"";
+        listeners.note_combination_at("https", what);
+    }
+    check_listeners(listeners, server);
+    Tls {
+        mode,
+        certs_dir: section.value("certs_dir", future_directory),
+        redirect,
+        min_version: section.value(
+            "min_version",
+            choice(&[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)]),
+        ),
+        hsts: section.value("hsts", unless_empty(duration_up_to(DECADE))),
+    }
+}
+
+/// `tls.mode` before its files are known.
+#[derive(Clone, Copy)]
+enum Mode {
+    SelfSigned,
+    Files,
+    Off,
+}
+
+fn string_choice_of_mode(node: &Node<'_>) -> Option<Mode> {
+    choice(&[
+        ("self-signed", Mode::SelfSigned),
+        ("files", Mode::Files),
+        ("off", Mode::Off),
+    ])(node)
+}
+
+fn tls_files(section: &Section<'_>) -> Option<TlsFiles> {
+    let hosts = section.value("hosts", list(text(HostPattern::parse)));
+    let cert = section.required("cert", r#""fullchain.pem""#, existing_file);
+    let key = section.required("key", r#""privkey.pem""#, existing_file);
+    Some(TlsFiles {
+        hosts,
+        cert: cert?,
+        key: key?,
+    })
+}
+
+fn check_listeners(section: &Section<'_>, server: &Server) {
+    let http = server.http.iter().map(|address| ("http", *address));
+    let all: Vec<_> = http
+        .chain(server.https.iter().map(|address| ("https", *address)))
+        .collect();
+    if all.is_empty() {
+        section.note_combination_at("http", "no listener at all; name an address");
+    }
+    for (index, (key, address)) in all.iter().enumerate() {
+        let taken = all[..index]
+            .iter()
+            .find(|(_, other)| overlap(*address, *other));
+        if let Some((other_key, other)) = taken {
+            let what = format!("{address} is taken already by {other} of server.{other_key}");
+            section.note_combination_at(key, &what);
+        }
+    }
+}
+
+/// Whether two listeners cannot both be bound. `[::]` takes the IPv4 addresses as well. Port 0 is
+/// another port each time.
+fn overlap(one: SocketAddr, two: SocketAddr) -> bool {
+    let covers = |wide: IpAddr, narrow: IpAddr| match wide {
+        IpAddr::V6(wide) => wide.is_unspecified(),
+        IpAddr::V4(wide) => wide.is_unspecified() && narrow.is_ipv4(),
+    };
+    let (a, b) = (one.ip(), two.ip());
+    one.port() != 0 && one.port() == two.port() && (a == b || covers(a, b) || covers(b, a))
+}
