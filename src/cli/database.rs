@@ -16,16 +16,17 @@ impl Opened {
     /// for as long as the command takes.
     pub(super) async fn open(config: &Config) -> anyhow::Result<Self> {
         let data_dir = &config.server.data_dir;
-        let (url, embedded) = match &config.database.url {
-            Some(url) => (url.clone(), None),
-            None => match embedded::url_of_running(data_dir)? {
-                Some(url) => (url, None),
-                None => {
-                    let bin_dir = config.database.bin_dir.as_deref();
-                    let embedded = embedded::start(data_dir, bin_dir).await?;
-                    (embedded.url(), Some(embedded))
-                }
-            },
+        let configured = config.database.url.clone();
+        let known = match configured {
+            Some(url) => Some(url),
+            None => embedded::url_of_running(data_dir)?,
+        };
+        let (url, embedded) = if let Some(url) = known {
+            (url, None)
+        } else {
+            let bin_dir = config.database.bin_dir.as_deref();
+            let embedded = embedded::start(data_dir, bin_dir).await?;
+            (embedded.url(), Some(embedded))
         };
         let database = Database::open(&config.database, &url)?;
         let opened = Self { database, embedded };

@@ -27,7 +27,7 @@ Examples:
   DATABASE_URL=postgres://notes@db/notes unibody serve";
 
 /// One round of waiting for a database that was not there at the start.
-const PATIENCE: Duration = Duration::from_secs(3600);
+const PATIENCE: Duration = Duration::from_hours(1);
 /// Between two attempts to migrate.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -74,7 +74,7 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
 
     announce(&sockets);
     let app: Router = app::router(app::State::new(database.database.clone()));
-    let running = edge::start(config.clone(), sockets, tls, app, output)?;
+    let running = edge::start(&config, sockets, tls, app, output)?;
     tracing::info!("ready");
 
     stop.requested().await;
@@ -107,13 +107,12 @@ struct DatabaseSide {
 
 impl DatabaseSide {
     async fn start(config: &Config) -> anyhow::Result<Self> {
-        let (url, embedded) = match &config.database.url {
-            Some(url) => (url.clone(), None),
-            None => {
-                let bin_dir = config.database.bin_dir.as_deref();
-                let embedded = embedded::start(&config.server.data_dir, bin_dir).await?;
-                (embedded.url(), Some(embedded))
-            }
+        let (url, embedded) = if let Some(url) = &config.database.url {
+            (url.clone(), None)
+        } else {
+            let bin_dir = config.database.bin_dir.as_deref();
+            let embedded = embedded::start(&config.server.data_dir, bin_dir).await?;
+            (embedded.url(), Some(embedded))
         };
         Ok(Self {
             database: Database::open(&config.database, &url)?,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::client_address::Proto;
 use super::request_id::{self, X_REQUEST_ID};
 use super::route::PreparedRoute;
 use super::snapshot::Snapshot;
@@ -88,11 +89,15 @@ impl Exchange {
         } else {
             client.clone()
         };
-        let scheme = HeaderValue::from_static(if self.https { "https" } else { "http" });
+        let scheme = if self.https {
+            Proto::Https
+        } else {
+            Proto::Http
+        };
         let mut headers = vec![
             (X_REQUEST_ID, request_id::header_value(&self.id)),
             (X_FORWARDED_FOR, forwarded_for),
-            (X_FORWARDED_PROTO, scheme),
+            (X_FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str())),
             (X_REAL_IP, client),
         ];
         if let Some(authority) = &self.authority {

@@ -106,14 +106,14 @@ impl Sockets {
 /// # Errors
 /// A directory of a route that can't be opened, or a socket that can't be prepared.
 pub fn start(
-    config: Arc<Config>,
+    config: &Arc<Config>,
     sockets: Sockets,
     tls: Option<Arc<rustls::ServerConfig>>,
     app: Router,
     output: &Output,
 ) -> anyhow::Result<Running> {
     let closing = Arc::new(AtomicBool::new(false));
-    let redirect = sockets.redirect_ports(&config);
+    let redirect = sockets.redirect_ports(config);
     let access_log = AccessLog::new(&config.log, output.clone());
     let edge = Arc::new(Edge {
         snapshot: ArcSwap::from_pointee(Snapshot::prepare(
@@ -125,7 +125,7 @@ pub fn start(
         connections: Connections::new(),
         access_log,
     });
-    let proxy = Arc::new(http_proxy(&pingora_conf(&config), Proxy::new(edge.clone())));
+    let proxy = Arc::new(http_proxy(&pingora_conf(config), Proxy::new(edge.clone())));
 
     let (shutdown, watch) = watch::channel(false);
     let connection = |acceptor| Connection {

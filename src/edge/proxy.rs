@@ -46,7 +46,10 @@ impl Proxy {
     }
 
     /// Steps 1 to 5 of a request; the answer is given where it can be given without I/O.
-    fn admit(session: &mut Session, exchange: &mut Exchange) -> Result<Arc<PreparedRoute>, Answer> {
+    fn admit(
+        session: &mut Session,
+        exchange: &mut Exchange,
+    ) -> Result<Arc<PreparedRoute>, Box<Answer>> {
         normalise_target(session)?;
         let port = identify_host(session, exchange)?;
         redirect_to_https(session, exchange, port)?;
@@ -119,7 +122,7 @@ impl ProxyHttp for Proxy {
         let route = match Self::admit(session, exchange) {
             Ok(route) => route,
             Err(answer) => {
-                reply::send(session, exchange, answer).await?;
+                reply::send(session, exchange, *answer).await?;
                 return Ok(true);
             }
         };
@@ -286,27 +289,27 @@ fn open(session: &mut Session, exchange: &mut Exchange) {
 
 /// Brings an absolute-form target (RFC 9112, section 3.2.2) to the origin form that everything
 /// behind here expects, and answers `OPTIONS *`.
-fn normalise_target(session: &mut Session) -> Result<(), Answer> {
+fn normalise_target(session: &mut Session) -> Result<(), Box<Answer>> {
     let head = session.req_header_mut();
     if head.uri.scheme().is_some() && head.version != http::Version::HTTP_2 {
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
         let origin = path
             .parse()
-            .map_err(|_| reply::empty(StatusCode::BAD_REQUEST))?;
+            .map_err(|_| reply::boxed(StatusCode::BAD_REQUEST))?;
         head.set_uri(origin);
     }
     if head.uri.path() == "*" {
         let mut answer = reply::empty(StatusCode::NO_CONTENT);
         let allow = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         answer.headers_mut().insert(header::ALLOW, allow);
-        return Err(answer);
+        return Err(Box::new(answer));
     }
     Ok(())
 }
 
 /// Reads the host asked for and refuses one that isn't ours (421: RFC 9110, section 15.5.20);
 /// returns the port the client named.
-fn identify_host(session: &Session, exchange: &mut Exchange) -> Result<Option<u16>, Answer> {
+fn identify_host(session: &Session, exchange: &mut Exchange) -> Result<Option<u16>, Box<Answer>> {
     let head = session.req_header();
     let authority = match head.uri.authority() {
         Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
@@ -319,7 +322,7 @@ fn identify_host(session: &Session, exchange: &mut Exchange) -> Result<Option<u1
         return if any {
             Ok(None)
         } else {
-            Err(reply::empty(StatusCode::MISDIRECTED_REQUEST))
+            Err(reply::boxed(StatusCode::MISDIRECTED_REQUEST))
         };
     };
     exchange.authority = Some(authority.clone());
@@ -327,11 +330,11 @@ fn identify_host(session: &Session, exchange: &mut Exchange) -> Result<Option<u1
         .to_str()
         .ok()
         .and_then(|authority| HostName::parse(authority).ok())
-        .ok_or_else(|| reply::empty(StatusCode::BAD_REQUEST))?;
+        .ok_or_else(|| reply::boxed(StatusCode::BAD_REQUEST))?;
     exchange.host = name.name.into_owned();
     let port = name.port;
     if !host_name::served(&exchange.snapshot.config.server.hosts, &exchange.host) {
-        return Err(reply::empty(StatusCode::MISDIRECTED_REQUEST));
+        return Err(reply::boxed(StatusCode::MISDIRECTED_REQUEST));
     }
     Ok(port)
 }
@@ -340,31 +343,31 @@ fn redirect_to_https(
     session: &Session,
     exchange: &Exchange,
     port: Option<u16>,
-) -> Result<(), Answer> {
+) -> Result<(), Box<Answer>> {
     let Some(ports) = exchange.snapshot.redirect.filter(|_| !exchange.https) else {
         return Ok(());
     };
     if exchange.host.is_empty() {
-        return Err(reply::empty(StatusCode::BAD_REQUEST));
+        return Err(reply::boxed(StatusCode::BAD_REQUEST));
     }
     let head = session.req_header();
     let target = head
         .uri
         .path_and_query()
         .map_or("/", |target| target.as_str());
-    Err(plain_http::redirect(
+    Err(Box::new(plain_http::redirect(
         &head.method,
         &exchange.host,
         port,
         target,
         ports,
-    ))
+    )))
 }
 
 fn find_route(
     session: &mut Session,
     exchange: &mut Exchange,
-) -> Result<Arc<PreparedRoute>, Answer> {
+) -> Result<Arc<PreparedRoute>, Box<Answer>> {
     let path = session.req_header().uri.path();
     // SECURITY: a path that another program could read as another path is nobody's.
     let route = request_path::check(path)
@@ -375,8 +378,8 @@ fn find_route(
                 .select(&exchange.host, &path)
                 .map(Option::<&Arc<PreparedRoute>>::cloned)
         })
-        .map_err(|_| reply::empty(StatusCode::BAD_REQUEST))?
-        .ok_or_else(|| reply::empty(StatusCode::NOT_FOUND))?;
+        .map_err(|_| reply::boxed(StatusCode::BAD_REQUEST))?
+        .ok_or_else(|| reply::boxed(StatusCode::NOT_FOUND))?;
     if let Some(max_body) = route.route().max_body {
         exchange.max_body = max_body;
     }
@@ -399,11 +402,11 @@ fn arm_modules(session: &mut Session, exchange: &Exchange, route: &Arc<PreparedR
 }
 
 /// Refuses an announced body that is too large before a byte of it is read.
-fn check_body_length(session: &Session, exchange: &Exchange) -> Result<(), Answer> {
+fn check_body_length(session: &Session, exchange: &Exchange) -> Result<(), Box<Answer>> {
     let length = session.req_header().headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > exchange.max_body) {
-        return Err(reply::empty(StatusCode::PAYLOAD_TOO_LARGE));
+        return Err(reply::boxed(StatusCode::PAYLOAD_TOO_LARGE));
     }
     Ok(())
 }

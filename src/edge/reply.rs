@@ -66,6 +66,12 @@ pub(crate) fn empty(status: StatusCode) -> Answer {
     answer
 }
 
+/// An answer without content that ends a request before it is routed; such ends are rare, so they
+/// and not the others pay for carrying an answer about.
+pub(crate) fn boxed(status: StatusCode) -> Box<Answer> {
+    Box::new(empty(status))
+}
+
 /// Writes `answer` to the client.
 pub(crate) async fn send(session: &mut Session, exchange: &Exchange, answer: Answer) -> Result<()> {
     send_beside(session, exchange, answer, &mut NoInflow).await
@@ -114,15 +120,17 @@ fn frame(session: &Session, parts: &mut http::response::Parts, body: &Body) {
         Body::Stream(stream) => stream.size_hint().exact(),
     };
     let chunks = session.req_header().version == Version::HTTP_11;
+    // To HEAD a handler may know the length of what it doesn't bring.
+    let brings_nothing = length.is_none_or(|length| length == 0);
+    if brings_nothing && parts.headers.contains_key(header::CONTENT_LENGTH) {
+        return;
+    }
     match length {
-        // To HEAD a handler may know the length of what it doesn't bring.
-        Some(0) if parts.headers.contains_key(header::CONTENT_LENGTH) => {}
         Some(length) => {
             parts
                 .headers
                 .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
-        None if parts.headers.contains_key(header::CONTENT_LENGTH) => {}
         None if chunks => {
             let chunked = HeaderValue::from_static("chunked");
             parts.headers.insert(header::TRANSFER_ENCODING, chunked);
@@ -153,14 +161,14 @@ async fn write_stream(
             }
             Ok(None) => return session.write_response_body(None, true).await,
             // The client must not take what it has for the whole: no final chunk, no clean end.
-            Ok(Some(Err(error))) => return Err(broken(&error.to_string())),
-            Err(_) => return Err(broken("the handler panicked")),
+            Ok(Some(Err(error))) => return broken(&error.to_string()),
+            Err(_) => return broken("the handler panicked"),
         }
     }
 }
 
-fn broken(reason: &str) -> Box<Error> {
-    Error::explain(
+fn broken(reason: &str) -> Result<()> {
+    Error::e_explain(
         ErrorType::InternalError,
         format!("the body broke off: {reason}"),
     )

@@ -26,7 +26,6 @@ pub(crate) struct Router {
 pub(crate) struct PreparedRoute {
     route: Route,
     index: usize,
-    name: String,
     /// The route's pattern in the normal form of request paths.
     path: PathPattern,
     /// Whether the pattern itself has what upstreams read differently.
@@ -111,19 +110,9 @@ impl PreparedRoute {
             PathPattern::Prefix(prefix) => PathPattern::Prefix(normal(prefix)),
             PathPattern::Exact(exact) => PathPattern::Exact(normal(exact)),
         };
-        let pattern = match &path {
-            PathPattern::Prefix(prefix) => format!("{prefix}/"),
-            PathPattern::Exact(exact) => format!("={exact}"),
-        };
-        let host = match &route.host {
-            Some(HostPattern::Exact(host)) => host.clone(),
-            Some(HostPattern::Wildcard(suffix)) => format!("*.{suffix}"),
-            None => String::new(),
-        };
         Self {
             route: route.clone(),
             index,
-            name: host + &pattern,
             is_literal: request_path::loosest_reading(pattern_text(&path)).is_some(),
             path,
         }
@@ -137,11 +126,6 @@ impl PreparedRoute {
     /// Its place in the file, from 0: a key for what belongs to it elsewhere.
     pub(crate) fn index(&self) -> usize {
         self.index
-    }
-
-    /// Its host and path pattern, for logs and metrics: `notes.example.com/api/`, `=/favicon.ico`.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
     }
 
     /// What follows the route's path in `path`: empty, or beginning with a slash. In the normal
@@ -279,19 +263,19 @@ mod tests {
     }
 
     #[test]
-    fn routes_have_a_rest_and_a_name() {
+    fn routes_have_a_rest() {
         let router = router(&["/static/", "/", "=/favicon.ico", "a.test/x/", "*.test/"]);
         let table = [
-            ("h", "/static/app.js", "/app.js", "/static/"),
-            ("h", "/static", "", "/static/"),
-            ("h", "/app.js", "/app.js", "/"),
-            ("h", "/favicon.ico", "", "=/favicon.ico"),
-            ("a.test", "/x/y", "/y", "a.test/x/"),
-            ("b.test", "/x/y", "/x/y", "*.test/"),
+            ("h", "/static/app.js", "/app.js"),
+            ("h", "/static", ""),
+            ("h", "/app.js", "/app.js"),
+            ("h", "/favicon.ico", ""),
+            ("a.test", "/x/y", "/y"),
+            ("b.test", "/x/y", "/x/y"),
         ];
-        for (host, path, rest, name) in table {
+        for (host, path, rest) in table {
             let route = router.find(host, path).unwrap();
-            assert_eq!((route.rest(path), route.name()), (rest, name));
+            assert_eq!(route.rest(path), rest, "{path}");
         }
         let route = router.find("h", "/static/x%2Fy").unwrap();
         assert_eq!(

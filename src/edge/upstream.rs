@@ -103,7 +103,7 @@ impl Server {
             // A resolver that is down for a moment is no reason to forget where the server was.
             failed => match found.as_ref() {
                 Some(found) => Ok(self.take_turn(&found.1)),
-                None => Err(unknown_name(name, failed.err())),
+                None => unknown_name(name, failed.err()),
             },
         }
     }
@@ -113,13 +113,13 @@ impl Server {
     }
 }
 
-fn unknown_name(name: &str, error: Option<std::io::Error>) -> Box<Error> {
+fn unknown_name(name: &str, error: Option<std::io::Error>) -> Result<SocketAddr> {
     let reason = error.map_or_else(|| "no address".to_owned(), |error| error.to_string());
-    Error::explain(
+    let error = Error::explain(
         ErrorType::ConnectError,
         format!("the upstream's name {name} is not known: {reason}"),
-    )
-    .into_up()
+    );
+    Err(error.into_up())
 }
 
 /// The status that tells a client about a failed exchange; `None` when the client itself is gone.

@@ -1,4 +1,6 @@
 //! The assembled server, driven over its sockets.
 
+#![allow(unreachable_pub)] // one binary: nothing of it can be reached from outside
+
 mod smoke;
 mod support;

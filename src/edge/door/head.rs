@@ -112,7 +112,10 @@ fn too_large(bytes: &[u8]) -> Refusal {
 /// protocol is told at once instead of waiting for the deadline.
 fn check_start(bytes: &[u8]) -> Result<(), Refusal> {
     let method = bytes.split(|&byte| byte == b' ').next().unwrap_or_default();
-    if method.len() == bytes.len() && method.len() <= MAX_METHOD && method.iter().all(is_method) {
+    if method.len() == bytes.len()
+        && method.len() <= MAX_METHOD
+        && method.iter().copied().all(is_method)
+    {
         return Ok(());
     }
     check_method(method)?;
@@ -166,12 +169,12 @@ fn check_line_ends(head: &[u8], complete: bool) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn is_method(byte: &u8) -> bool {
-    byte.is_ascii_uppercase() || *byte == b'-'
+fn is_method(byte: u8) -> bool {
+    byte.is_ascii_uppercase() || byte == b'-'
 }
 
 fn check_method(method: &[u8]) -> Result<(), Refusal> {
-    if method.is_empty() || method.len() > MAX_METHOD || !method.iter().all(is_method) {
+    if method.is_empty() || method.len() > MAX_METHOD || !method.iter().copied().all(is_method) {
         return Err(bad("invalid method"));
     }
     // Nothing behind this door is to echo a request or become a tunnel.

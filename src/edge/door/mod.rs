@@ -116,4 +116,4 @@ async fn lend(
 
 /// Only tells Pingora that the connection may live on: the door reads all heads, so Pingora never
 /// waits for one.
-const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE: Duration = Duration::from_mins(1);
