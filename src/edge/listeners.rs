@@ -11,10 +11,16 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use parking_lot::Mutex;
 use pingora_core::apps::ServerApp;
+use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
 use pingora_core::server::{Fds, ListenFds, ShutdownWatch};
 use pingora_core::services::Service as _;
 use pingora_core::services::listening::Service;
 use tokio::task::JoinHandle;
+
+/// Bytes read from a socket at once; larger reads of bodies go past the buffer.
+const READ_BUFFER: usize = 16 * 1024;
+/// Bytes collected before they are written: a head and a small body leave together.
+const WRITE_BUFFER: usize = 8 * 1024;
 
 /// A bound socket that nobody accepts from yet: clients wait in its queue.
 #[derive(Debug)]
@@ -51,7 +57,8 @@ where
         socket
             .set_nonblocking(true)
             .with_context(|| format!("cannot prepare the socket of {address}"))?;
-        service.add_tcp(&address.to_string());
+        let buffers = L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER);
+        service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers));
         sockets.add(address.to_string(), socket.into_raw_fd());
     }
     let sockets: ListenFds = Arc::new(Mutex::new(sockets));
