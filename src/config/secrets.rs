@@ -1,28 +1,43 @@
 //! Values that must not show, from the file, from a file of their own, or from the environment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::node::Node;
 use super::read::{path, string, unless_empty};
 use super::reader::Section;
 use super::values::Secret;
 
-/// `DATABASE_URL`, else `database.url`, else the contents of `database.url_file`.
+/// `DATABASE_URL`, else the contents of the file in `DATABASE_URL_FILE`, else `database.url`, else
+/// the contents of `database.url_file`.
 pub(super) fn database_url(section: &Section<'_>) -> Option<Secret> {
     let written = secret(section, "url", "url_file", check_database_url);
+    variable(section, "DATABASE_URL", Ok)
+        .or_else(|| {
+            variable(section, "DATABASE_URL_FILE", |file| {
+                read(Path::new(&file)).map_err(|error| format!("cannot read {file}: {error}"))
+            })
+        })
+        .or(written)
+}
+
+/// The database's URL as `url_of` makes it from the environment variable `name`.
+fn variable(
+    section: &Section<'_>,
+    name: &str,
+    url_of: impl Fn(String) -> Result<String, String>,
+) -> Option<Secret> {
     let reader = section.reader;
     // Compose and CI files set variables to nothing when they mean "not set".
-    match reader
+    let value = reader
         .environment
-        .variable("DATABASE_URL")
-        .filter(|url| !url.is_empty())
-    {
-        None => written,
-        Some(url) => {
-            if let Err(what) = check_database_url(&url) {
-                reader.note_of("DATABASE_URL", what);
-            }
-            Some(Secret::new(url))
+        .variable(name)
+        .filter(|value| !value.is_empty())?;
+    let url = url_of(value).and_then(|url| check_database_url(&url).map(|()| url));
+    match url {
+        Ok(url) => Some(Secret::new(url)),
+        Err(what) => {
+            reader.note_of(name, what);
+            None
         }
     }
 }
@@ -51,12 +66,8 @@ fn secret(
     let direct = section.value(key, unless_empty(|node| Some(checked(node, string(node)?))));
     let from_file = section.optional(twin, |node| {
         let file: PathBuf = path(node)?;
-        match std::fs::read_to_string(&file) {
-            Ok(contents) => {
-                let line = contents.strip_suffix('\n').unwrap_or(&contents);
-                let line = line.strip_suffix('\r').unwrap_or(line);
-                Some(checked(node, line.to_owned()))
-            }
+        match read(&file) {
+            Ok(secret) => Some(checked(node, secret)),
             Err(error) => {
                 node.wrong(&format!("cannot read {}: {error}", file.display()));
                 None
@@ -67,4 +78,11 @@ fn secret(
         section.note_combination_at(twin, &format!("{key} is set as well; keep one of them"));
     }
     direct.or(from_file)
+}
+
+/// A secret's file without one line break at its end.
+fn read(file: &Path) -> std::io::Result<String> {
+    let contents = std::fs::read_to_string(file)?;
+    let line = contents.strip_suffix('\n').unwrap_or(&contents);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }

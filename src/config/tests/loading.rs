@@ -156,6 +156,53 @@ fn the_database_url_comes_from_the_nearest_place() {
 }
 
 #[test]
+fn the_database_url_may_be_in_a_file_that_a_variable_names() {
+    let site = site();
+    let file = site.path().join("mounted");
+    std::fs::write(&file, "postgres://u:p@mounted/db\n").unwrap();
+    let wrong = site.path().join("wrong");
+    std::fs::write(&wrong, "hunter2").unwrap();
+    let text = "[database]\nurl = \"postgres://u:p@key/db\"";
+    for (variable, named, expected, why) in [
+        ("", &file, Ok("postgres://u:p@mounted/db"), "over the key"),
+        (
+            "postgres://v/db",
+            &file,
+            Ok("postgres://v/db"),
+            "the URL itself is nearer",
+        ),
+        (
+            "",
+            &site.path().join("none"),
+            Err("DATABASE_URL_FILE: cannot read"),
+            "no file",
+        ),
+        (
+            "",
+            &wrong,
+            Err("DATABASE_URL_FILE: not a PostgreSQL URL"),
+            "no URL in it",
+        ),
+    ] {
+        let named = named.to_str().unwrap();
+        let environment =
+            Environment::from([("DATABASE_URL", variable), ("DATABASE_URL_FILE", named)]);
+        match (parse(text, site.path(), &environment), expected) {
+            (Ok(config), Ok(expected)) => {
+                let url = config.database.url;
+                assert_eq!(url.as_ref().map(Secret::reveal), Some(expected), "{why}");
+            }
+            (Err(mistakes), Err(expected)) => {
+                let mistakes = mistakes.to_string();
+                assert!(mistakes.starts_with(expected), "{why}: {mistakes}");
+                assert!(!mistakes.contains("hunter2"), "{mistakes}");
+            }
+            (outcome, _) => panic!("{why}: {outcome:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_secret_has_one_place() {
     let site = site();
     let secret: PathBuf = site.path().join("url");
