@@ -72,10 +72,10 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
         }
     }
 
-    announce(&sockets);
+    let address = announce(&config, &sockets);
     let app: Router = app::router(app::State::new(database.database.clone()));
     let running = edge::start(&config, sockets, tls, app, output)?;
-    tracing::info!("ready");
+    tracing::info!(open = address, "ready");
 
     stop.requested().await;
     tracing::info!(drain = ?config.server.drain, "stopping");
@@ -170,7 +170,8 @@ async fn catch_up(database: &Database, apply: bool) {
     }
 }
 
-fn announce(sockets: &Sockets) {
+/// Says where the server listens; returns what to put into a browser on this machine.
+fn announce(config: &Config, sockets: &Sockets) -> Option<String> {
     let each = |scheme: &str, bound: &[Bound]| {
         for bound in bound {
             tracing::info!(url = %format!("{scheme}://{}", bound.address), "listening");
@@ -178,6 +179,20 @@ fn announce(sockets: &Sockets) {
     };
     each("http", &sockets.http);
     each("https", &sockets.https);
+
+    let (scheme, bound) = match sockets.https.first() {
+        Some(bound) => ("https", bound),
+        None => ("http", sockets.http.first()?),
+    };
+    let host = config
+        .server
+        .hosts
+        .first()
+        .map_or("localhost".to_owned(), ToString::to_string);
+    Some(match (scheme, bound.address.port()) {
+        ("https", 443) | ("http", 80) => format!("{scheme}://{host}"),
+        (_, port) => format!("{scheme}://{host}:{port}"),
+    })
 }
 
 fn runtime(config: &Config) -> anyhow::Result<Runtime> {

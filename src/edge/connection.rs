@@ -2,7 +2,7 @@
 //!
 //! 1. Is there room for it? ([`limits`](super::limits))
 //! 2. On a TLS listener: the handshake, within its deadline.
-//! 3. HTTP/2 goes to [`http2`](super::http2), everything else through the [`door`](super::door).
+//! 3. HTTP/2 goes to [`http2`], everything else through the [`door`].
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
