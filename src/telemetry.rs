@@ -22,6 +22,9 @@ use crate::config::{Log, LogFormat};
 const QUEUE: usize = 16 * 1024;
 /// Bytes written at once.
 const BATCH: usize = 64 * 1024;
+/// How long lines are collected before they are written together. Under load this saves a wake-up
+/// of the writing thread, and a system call, for each line.
+const COLLECT: Duration = Duration::from_millis(10);
 /// How long the last lines may take at exit when nobody reads them.
 const LAST_LINES: Duration = Duration::from_secs(2);
 /// Of the libraries only what a person has to act on.
@@ -111,6 +114,9 @@ fn write_all(messages: &Receiver<Message>, dropped: &AtomicU64) {
     let mut batch = Vec::with_capacity(BATCH);
     let mut waiting = Vec::new();
     while let Ok(first) = messages.recv() {
+        if matches!(first, Message::Lines(_)) {
+            thread::sleep(COLLECT);
+        }
         let mut next = Some(first);
         while let Some(message) = next {
             match message {
