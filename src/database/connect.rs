@@ -12,8 +12,9 @@ use std::error::Error as _;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config, Error, SimpleQueryMessage, error::SqlState};
@@ -87,6 +88,8 @@ struct Learned {
     refuses_options: AtomicBool,
     /// Whether `statement_timeout` was looked at once.
     checked: AtomicBool,
+    /// When a connection last ended that we did not end.
+    ended: Mutex<Option<Instant>>,
 }
 
 /// A connection outside the pool; closes when dropped.
@@ -116,10 +119,22 @@ impl Connector {
         Ok(Alone { client, driver })
     }
 
+    /// Whether the server ended a connection after `instant`.
+    pub(super) fn has_ended_since(&self, instant: Instant) -> bool {
+        self.learned
+            .ended
+            .lock()
+            .is_some_and(|ended| ended >= instant)
+    }
+
     async fn attempt(&self, config: &Config) -> Result<(Client, JoinHandle<()>), Error> {
         let (client, connection) = config.connect(self.tls.clone()).await?;
+        let learned = Arc::clone(&self.learned);
         let driver = self.runtime.spawn(async move {
-            if let Err(error) = connection.await {
+            // Not reached when the pool drops a connection: that aborts this task.
+            let outcome = connection.await;
+            *learned.ended.lock() = Some(Instant::now());
+            if let Err(error) = outcome {
                 // Whoever used the connection gets the error too, and the pool replaces it.
                 debug!("a database connection ended: {}", explain(&error));
             }

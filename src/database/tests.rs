@@ -60,7 +60,7 @@ async fn connections_are_reused_but_never_dead() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_hangs_is_replaced_and_so_are_its_elders() {
+async fn connections_that_hang_are_replaced_without_a_long_wait_for_each() {
     let server = Server::start().await;
     let database = server.open(&settings());
     let mut clients = Vec::new();
@@ -119,7 +119,7 @@ async fn statements_have_a_time_limit() {
         .await
         .unwrap_err();
     assert_eq!(
-        error.code().map(|code| code.code()),
+        error.code().map(tokio_postgres::error::SqlState::code),
         Some("57014"),
         "{error:?}"
     );
@@ -150,21 +150,15 @@ async fn an_exhausted_pool_refuses_in_time_and_stays_ready() {
     let server = Server::start().await;
     let mut settings = settings();
     settings.pool_size = 1;
-    settings.acquire_timeout = Duration::from_millis(300);
+    settings.acquire_timeout = Duration::from_secs(2);
     let database = server.open(&settings);
-    // A whole second for what must come first, on a busy machine.
     database.wait(Duration::from_secs(20)).await.unwrap();
     migrations::migrate(&database).await.unwrap();
-    let held = loop {
-        match database.client().await {
-            Ok(client) => break client,
-            Err(_) => continue,
-        }
-    };
+    let held = database.client().await.unwrap();
     let begin = Instant::now();
     let unavailable = database.client().await.err().unwrap();
     assert!(
-        begin.elapsed() < Duration::from_secs(2),
+        begin.elapsed() < Duration::from_secs(4),
         "{:?}",
         begin.elapsed()
     );

@@ -22,7 +22,7 @@ struct PgBouncer {
 }
 
 impl PgBouncer {
-    async fn start(server: &Server, extra: &str) -> Self {
+    fn start(server: &Server, extra: &str) -> Self {
         let program = std::env::var("PGBOUNCER").unwrap_or("pgbouncer".into());
         let output = Command::new(&program).arg("--version").output();
         let output = output.expect("install PgBouncer, or name it in PGBOUNCER");
@@ -121,7 +121,7 @@ async fn prepared_statements_work(database: &Database) {
 async fn transaction_mode_works_from_the_first_migration() {
     let server = Server::start().await;
     // Refuses the start-up parameter `options`, as PgBouncer does unless told otherwise.
-    let bouncer = PgBouncer::start(&server, "").await;
+    let bouncer = PgBouncer::start(&server, "");
     let (one, two) = (bouncer.open().await, bouncer.open().await);
     let (first, second) = tokio::join!(migrations::migrate(&one), migrations::migrate(&two));
     assert_eq!(first.unwrap().version, second.unwrap().version);
@@ -139,7 +139,7 @@ async fn transaction_mode_works_from_the_first_migration() {
 #[ignore = "needs PgBouncer 1.21 or newer"]
 async fn prepared_statements_follow_the_client() {
     let server = Server::start().await;
-    let bouncer = PgBouncer::start(&server, "max_prepared_statements = 100").await;
+    let bouncer = PgBouncer::start(&server, "max_prepared_statements = 100");
     assert!(bouncer.version >= (1, 21), "this is {:?}", bouncer.version);
     prepared_statements_work(&bouncer.open().await).await;
     server.stop().await;
@@ -151,7 +151,7 @@ async fn older_versions_work_in_session_mode() {
     let server = Server::start().await;
     let session =
         "pool_mode = session\ndefault_pool_size = 20\nignore_startup_parameters = options";
-    let bouncer = PgBouncer::start(&server, session).await;
+    let bouncer = PgBouncer::start(&server, session);
     let database = bouncer.open().await;
     migrations::migrate(&database).await.unwrap();
     prepared_statements_work(&database).await;
@@ -167,7 +167,7 @@ async fn the_time_limit_of_the_role_holds() {
     let limit = "ALTER ROLE unibody SET statement_timeout = '300ms'";
     client.batch_execute(limit).await.unwrap();
     drop(client);
-    let bouncer = PgBouncer::start(&server, "").await;
+    let bouncer = PgBouncer::start(&server, "");
     let client = bouncer.open().await.client().await.unwrap();
     let error = client
         .batch_execute("SELECT pg_sleep(30)")
