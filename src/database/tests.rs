@@ -28,6 +28,27 @@ async fn terminate_all(server: &Server) {
     assert!(!ended.is_empty());
 }
 
+/// Processes that hold their sockets open and do nothing: what a vanished host looks like.
+struct Frozen(Vec<Pid>);
+
+impl Frozen {
+    fn freeze(pids: Vec<Pid>) -> Self {
+        for pid in &pids {
+            kill(*pid, Signal::SIGSTOP).unwrap();
+        }
+        Self(pids)
+    }
+}
+
+/// A server can't stop while they are frozen.
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            let _ = kill(*pid, Signal::SIGCONT);
+        }
+    }
+}
+
 async fn backend(client: &Client) -> i32 {
     let row = client.query_one("SELECT pg_backend_pid()", &[]).await;
     row.unwrap().get(0)
@@ -67,30 +88,29 @@ async fn connections_that_hang_are_replaced_without_a_long_wait_for_each() {
     for _ in 0..3 {
         clients.push(database.client().await.unwrap());
     }
-    let mut frozen = Vec::new();
+    let mut pids = Vec::new();
     for client in &clients {
-        frozen.push(Pid::from_raw(backend(client).await));
+        pids.push(Pid::from_raw(backend(client).await));
     }
     drop(clients);
-    // Open sockets, and nobody behind them: what a vanished host looks like.
-    for pid in &frozen {
-        kill(*pid, Signal::SIGSTOP).unwrap();
-    }
+    let frozen = Frozen::freeze(pids);
     tokio::time::sleep(Duration::from_millis(150)).await; // until the last proof of life is old
     let begin = Instant::now();
-    let client = database.client().await.unwrap();
-    assert!(!frozen.contains(&Pid::from_raw(backend(&client).await)));
-    let other = database.client().await.unwrap();
-    assert!(!frozen.contains(&Pid::from_raw(backend(&other).await)));
+    let (one, two) = (
+        database.client().await.unwrap(),
+        database.client().await.unwrap(),
+    );
     let taken = begin.elapsed();
     assert!(
         taken < Duration::from_millis(1900),
         "one proof was waited for, not three: {taken:?}"
     );
-    for pid in &frozen {
-        kill(*pid, Signal::SIGCONT).unwrap();
+    for client in [one, two] {
+        let answer = timeout(Duration::from_secs(5), backend(&client)).await;
+        let pid = Pid::from_raw(answer.expect("a connection that hangs was lent"));
+        assert!(!frozen.0.contains(&pid));
     }
-    drop((client, other));
+    drop(frozen);
     server.stop().await;
 }
 
@@ -210,13 +230,13 @@ async fn a_server_that_hangs_is_not_ready_in_time() {
         let client = database.lend_probe(READY_LIMIT).await.unwrap();
         Pid::from_raw(backend(&client).await)
     };
-    kill(pid, Signal::SIGSTOP).unwrap();
+    let frozen = Frozen::freeze(vec![pid]);
     let begin = Instant::now();
     // Fresh or not, it is replaced: the answer is ready, or not, but comes in time.
     let _ = database.ready().await;
     assert!(begin.elapsed() < READY_LIMIT * 2 + Duration::from_secs(1));
     database.ready().await.expect("by a new connection");
-    kill(pid, Signal::SIGCONT).unwrap();
+    drop(frozen);
     server.stop().await;
 }
 
