@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
@@ -13,7 +12,8 @@ use tokio::sync::watch;
 use super::{Failure, Outcome};
 use crate::certificates::Certificates;
 use crate::config::Config;
-use crate::database::{Database, Unavailable, embedded, migrations};
+use crate::database::migrations::{self, Report};
+use crate::database::{Database, Unavailable, embedded};
 use crate::edge::{self, Sockets};
 use crate::telemetry::{self, Output};
 use crate::{app, edge::listeners::Bound};
@@ -25,11 +25,6 @@ Examples:
   unibody serve
   unibody --config /etc/unibody.toml serve
   DATABASE_URL=postgres://notes@db/notes unibody serve";
-
-/// One round of waiting for a database that was not there at the start.
-const PATIENCE: Duration = Duration::from_hours(1);
-/// Between two attempts to migrate.
-const RETRY: Duration = Duration::from_secs(5);
 
 pub(super) fn run(config: Option<&Path>) -> Outcome {
     let config = Arc::new(super::load(config)?);
@@ -123,14 +118,17 @@ impl DatabaseSide {
     /// Waits for the database as long as `database.wait` says, then lets the rest start without it.
     async fn come_up(&self, config: &Config) -> anyhow::Result<()> {
         match self.database.wait(config.database.wait).await {
-            Ok(()) => migrate(&self.database, config.database.migrate).await,
+            Ok(()) if config.database.migrate => migrate(&self.database).await,
+            Ok(()) => Ok(()),
             Err(Unavailable { reason, .. }) => {
                 tracing::error!(
                     reason,
                     "serving without the database: the app answers 503 until it is there"
                 );
-                let (database, apply) = (self.database.clone(), config.database.migrate);
-                tokio::spawn(async move { catch_up(&database, apply).await });
+                if config.database.migrate {
+                    let database = self.database.clone();
+                    tokio::spawn(async move { catch_up(&database).await });
+                }
                 Ok(())
             }
         }
@@ -143,30 +141,24 @@ impl DatabaseSide {
     }
 }
 
-async fn migrate(database: &Database, apply: bool) -> anyhow::Result<()> {
-    if !apply {
-        return Ok(());
-    }
-    let report = migrations::migrate(database).await?;
-    if !report.applied.is_empty() {
-        tracing::info!(
-            applied = report.applied.len(),
-            "the database schema was brought up to date"
-        );
-    }
+async fn migrate(database: &Database) -> anyhow::Result<()> {
+    report(&migrations::migrate(database).await?);
     Ok(())
 }
 
 /// Brings the schema up to date once the database is there.
-async fn catch_up(database: &Database, apply: bool) {
-    loop {
-        if database.wait(PATIENCE).await.is_ok() {
-            match migrate(database, apply).await {
-                Ok(()) => return,
-                Err(error) => tracing::error!(error = format!("{error:#}"), "migrating failed"),
-            }
+async fn catch_up(database: &Database) {
+    match migrations::migrate_when_reachable(database).await {
+        Ok(done) => report(&done),
+        Err(error) => {
+            tracing::error!(%error, "the app answers 503: the schema can't be brought up to date")
         }
-        tokio::time::sleep(RETRY).await;
+    }
+}
+
+fn report(done: &Report) {
+    if !done.applied.is_empty() {
+        tracing::info!(version = done.version, "the database schema is up to date");
     }
 }
 

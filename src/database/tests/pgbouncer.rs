@@ -117,7 +117,6 @@ async fn prepared_statements_work(database: &Database) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PgBouncer (apt-get install pgbouncer)"]
 async fn transaction_mode_works_from_the_first_migration() {
     let server = Server::start().await;
     // Refuses the start-up parameter `options`, as PgBouncer does unless told otherwise.
@@ -146,7 +145,6 @@ async fn prepared_statements_follow_the_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PgBouncer (apt-get install pgbouncer)"]
 async fn older_versions_work_in_session_mode() {
     let server = Server::start().await;
     let session =
@@ -159,7 +157,6 @@ async fn older_versions_work_in_session_mode() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PgBouncer (apt-get install pgbouncer)"]
 async fn the_time_limit_of_the_role_holds() {
     let server = Server::start().await;
     let superuser = Database::open(&settings(), &server.superuser_url()).unwrap();
