@@ -71,7 +71,7 @@ pub fn router(state: State) -> axum::Router {
         )
         .fallback(problem::unknown_path)
         .method_not_allowed_fallback(problem::wrong_method)
-        // The edge is the limit (`max_body`); axum's own 2 MB would undercut it.
+        // The edge is the limit (`max_body`); the 2 MB of axum's extractors would undercut it.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn(problem::render))
         .with_state(state)

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 
@@ -234,7 +234,6 @@ pub(super) async fn render(request: Request, next: Next) -> Response {
 
     let (mut parts, _) = response.into_parts();
     let headers = &mut parts.headers;
-    headers.remove(CONTENT_LENGTH);
     headers.insert(
         CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),

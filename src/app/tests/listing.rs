@@ -118,6 +118,8 @@ async fn the_tag_changes_with_the_list() {
     tag("another").await;
     app.create_note("3", "").await;
     tag("the oldest is on the next page").await;
+    app.ask(Method::DELETE, &first, &[], "").await;
+    tag("there is no next page any more").await;
     let known = app.get("/api/notes?limit=2").await;
     let again = app.get("/api/notes?limit=2").await;
     assert_eq!(known.headers, again.headers, "nothing happened");
