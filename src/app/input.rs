@@ -157,6 +157,9 @@ impl Fields {
 mod tests {
     use super::*;
 
+    type Members<'a> = &'a [(&'a str, Value)];
+    type Refused<'a> = &'a [&'a str];
+
     fn object(members: &[(&str, Value)]) -> Object {
         let members = members.iter();
         Object {
@@ -184,9 +187,9 @@ mod tests {
 
     #[test]
     fn creating_and_replacing_differ_in_the_title_left_out() {
-        type Outcome<'a> = Result<NewNote, &'a [&'a str]>;
+        type Outcome<'a> = Result<NewNote, Refused<'a>>;
         let full = [("title", text(" a ")), ("body", text(" b\n"))];
-        let cases: &[(&[(&str, Value)], Outcome, Outcome)] = &[
+        let cases: &[(Members, Outcome, Outcome)] = &[
             (&full, Ok(note("a", " b\n")), Ok(note("a", " b\n"))),
             (&full[..1], Ok(note("a", "")), Ok(note("a", ""))),
             (&full[1..], Ok(note("Untitled", " b\n")), Err(&["title"])),
@@ -246,7 +249,7 @@ mod tests {
             title: title.map(|text| Title::parse(text).expect("a title")),
             body: body.map(|text| Body::parse(text.to_owned()).expect("a body")),
         };
-        let cases: &[(&[(&str, Value)], Result<NotePatch, &[&str]>)] = &[
+        let cases: &[(Members, Result<NotePatch, Refused>)] = &[
             (&[], Ok(patch(None, None))),
             (&[("title", text("a"))], Ok(patch(Some("a"), None))),
             (&[("body", text(""))], Ok(patch(None, Some("")))),

@@ -11,8 +11,10 @@
 //!    and `input` are what they are parsed into.
 //! 4. `store` is the SQL. Every write is one statement, so a handler that is dropped half-way
 //!    leaves either the whole change or none.
-//! 5. `problem` is how everything that goes wrong is told, and where its cause is logged.
+//! 5. `problem` is how everything that goes wrong is told, and where its cause is logged; `failure`
+//!    tells PostgreSQL's passing troubles from mistakes of ours.
 
+mod failure;
 mod health;
 mod input;
 mod json;
@@ -35,7 +37,7 @@ use axum::routing::get;
 use crate::database::Database;
 
 pub use input::{NewNote, NotePatch};
-pub use note::{Body, Note, NoteId, Title, TitleError};
+pub use note::{Body, NotAnId, Note, NoteId, NulInBody, Title, TitleError};
 pub use problem::{FieldError, Problem};
 pub use seed::seed;
 
@@ -69,7 +71,7 @@ pub fn router(state: State) -> axum::Router {
         )
         .fallback(problem::unknown_path)
         .method_not_allowed_fallback(problem::wrong_method)
-        // The edge is the limit (`max_body`); axum's own 2 MB would undercut it.
+        // The edge is the limit (`max_body`); the 2 MB of axum's extractors would undercut it.
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn(problem::render))
         .with_state(state)

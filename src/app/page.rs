@@ -8,6 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::str::FromStr;
 
 use time::OffsetDateTime;
+use time::macros::datetime;
 use url::form_urlencoded;
 use uuid::Uuid;
 
@@ -90,6 +91,12 @@ pub(super) struct NotACursor;
 const NOT_A_CURSOR: &str = "must be taken from the Link header of a page as it is";
 
 impl Cursor {
+    /// The place before the newest note there can be.
+    pub(super) const BEFORE_ALL: Self = Self {
+        created_at: datetime!(9999-12-31 23:59:59.999_999 UTC),
+        id: Uuid::max(),
+    };
+
     /// The place right after this note.
     pub(super) fn after(note: &Note) -> Self {
         Self {
@@ -152,7 +159,6 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use time::macros::datetime;
 
     const CURSOR: Cursor = Cursor {
         created_at: datetime!(2026-01-02 03:04:05.678_901 UTC),

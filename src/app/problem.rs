@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 
@@ -41,12 +41,12 @@ struct Details {
     detail: Cow<'static, str>,
     errors: Vec<FieldError>,
     headers: HeaderMap,
-    cause: Option<(Severity, String)>,
+    cause: Option<(Loudness, String)>,
 }
 
 /// How loudly a cause is logged.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Severity {
+pub(super) enum Loudness {
     /// Already in the log, once for all requests it hits.
     KnownOutage,
     /// Passes by itself.
@@ -138,7 +138,7 @@ impl Problem {
             StatusCode::INTERNAL_SERVER_ERROR,
             "Something went wrong on the server. The log has more under this request's id.",
         )
-        .with_cause(Severity::Bug, cause)
+        .with_cause(Loudness::Bug, cause)
     }
 
     /// Adds a header to the answer.
@@ -156,7 +156,7 @@ impl Problem {
 
     /// What the log is told, and nobody else.
     #[must_use]
-    pub(super) fn with_cause(mut self, severity: Severity, cause: String) -> Self {
+    pub(super) fn with_cause(mut self, severity: Loudness, cause: String) -> Self {
         self.0.cause = Some((severity, cause));
         self
     }
@@ -164,16 +164,16 @@ impl Problem {
     fn log(&self, request_id: &str) {
         match &self.0.cause {
             None => {}
-            Some((Severity::KnownOutage, cause)) => {
+            Some((Loudness::KnownOutage, cause)) => {
                 tracing::debug!(request_id, "a request had no database: {cause}");
             }
-            Some((Severity::Outage, cause)) => {
+            Some((Loudness::Outage, cause)) => {
                 tracing::warn!(
                     request_id,
                     "the database refused a request for now: {cause}"
                 );
             }
-            Some((Severity::Bug, cause)) => {
+            Some((Loudness::Bug, cause)) => {
                 tracing::error!(request_id, "a request failed: {cause}");
             }
         }
@@ -234,7 +234,6 @@ pub(super) async fn render(request: Request, next: Next) -> Response {
 
     let (mut parts, _) = response.into_parts();
     let headers = &mut parts.headers;
-    headers.remove(CONTENT_LENGTH);
     headers.insert(
         CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tower::ServiceExt;
 
 use super::{State, router};
 use crate::config::{self, Secret};
-use crate::database::Database;
+use crate::database::{Database, migrations};
 
 /// Each test's database is a copy of this one.
 const TEMPLATE: &str = "notes_template";
@@ -181,7 +181,7 @@ fn open(url: &str, statement_timeout: Duration) -> Database {
         wait: Duration::from_secs(10),
         acquire_timeout: Duration::from_secs(10),
         statement_timeout,
-        max_lifetime: Duration::from_secs(1800),
+        max_lifetime: Duration::from_mins(30),
         migrate: false,
     };
     Database::open(&settings, &Secret::new(url.to_owned())).unwrap()
@@ -191,13 +191,13 @@ fn open(url: &str, statement_timeout: Duration) -> Database {
 /// when the pipe to the process breaks, however the process ends.
 struct Cluster {
     directory: PathBuf,
-    _lifeline: ChildStdin,
+    _shell: Child,
 }
 
 /// `$1` is the programs' directory, `$2` the cluster's. The test process may not be its owner.
 const HOLD: &str = r#"
 set -e
-trap '"$1/pg_ctl" -D "$2/data" -m immediate stop >/dev/null 2>&1; rm -rf "$2"/*' EXIT
+trap '"$1/pg_ctl" -D "$2/data" -m immediate stop >/dev/null 2>&1; rm -rf "$2"' EXIT
 "$1/initdb" -D "$2/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$2/log" 2>&1
 "$1/pg_ctl" -D "$2/data" -l "$2/log" -w start >/dev/null 2>&1 \
     -o "-c listen_addresses='' -c fsync=off -c max_connections=200 -k '$2'"
@@ -222,7 +222,11 @@ impl Cluster {
     }
 
     fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap().keep();
+        let directory = tempfile::Builder::new()
+            .prefix("unibody-app-")
+            .tempdir()
+            .unwrap()
+            .keep();
         std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o755)).unwrap();
         let mut command = Command::new("/bin/sh");
         command
@@ -241,7 +245,6 @@ impl Cluster {
             command.uid(uid).gid(gid);
         }
         let mut shell = command.spawn().unwrap();
-        let lifeline = shell.stdin.take().unwrap();
         let mut output = BufReader::new(shell.stdout.take().unwrap());
         let mut line = String::new();
         output.read_line(&mut line).unwrap();
@@ -251,7 +254,7 @@ impl Cluster {
         }
         Self {
             directory,
-            _lifeline: lifeline,
+            _shell: shell,
         }
     }
 
@@ -259,8 +262,8 @@ impl Cluster {
         let create = format!("CREATE DATABASE {TEMPLATE}");
         let maintenance = self.connect("postgres").await;
         maintenance.batch_execute(&create).await.unwrap();
-        let template = self.connect(TEMPLATE).await;
-        template.batch_execute(SCHEMA).await.unwrap();
+        let template = open(&self.url(TEMPLATE), Duration::from_secs(10));
+        migrations::migrate(&template).await.unwrap();
     }
 
     fn url(&self, database: &str) -> String {
@@ -299,14 +302,3 @@ fn programs() -> PathBuf {
         .find(|place| place.join("initdb").exists() && place.join("pg_ctl").exists())
         .expect("PostgreSQL's server programs: install the package postgresql")
 }
-
-const SCHEMA: &str = "
-    CREATE TABLE notes (
-        id uuid PRIMARY KEY,
-        title text NOT NULL CHECK (char_length(title) BETWEEN 1 AND 160),
-        body text NOT NULL DEFAULT '',
-        created_at timestamptz NOT NULL DEFAULT now(),
-        updated_at timestamptz NOT NULL DEFAULT now(),
-        version bigint NOT NULL DEFAULT 1
-    );
-    CREATE INDEX notes_newest_first ON notes (created_at DESC, id DESC);";
