@@ -307,7 +307,8 @@ impl<'head> Fields<'head> {
     fn framing(self, version: u8, authority: Option<&str>) -> Result<Framing, Refusal> {
         match (self.host, authority) {
             (None, _) if version == 1 => return Err(bad("no Host")),
-            (Some(host), Some(authority)) if !host.eq_ignore_ascii_case(authority) => {
+            // Byte by byte, as Pingora compares them too.
+            (Some(host), Some(authority)) if host != authority => {
                 return Err(bad("Host and the request target disagree"));
             }
             (None, Some(authority)) => {

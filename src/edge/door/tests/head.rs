@@ -138,7 +138,7 @@ fn requests_with_one_meaning_are_let_in() {
             "absolute form that agrees with Host",
         ),
         (
-            line("GET HTTPS://A.TEST HTTP/1.1"),
+            line("GET HTTPS://a.test HTTP/1.1"),
             Length(0),
             "absolute form without a path",
         ),
@@ -412,6 +412,11 @@ fn request_lines_have_one_form() {
                 400,
                 "GET http://b.test/ HTTP/1.1",
                 "absolute form that disagrees with Host",
+            ),
+            (
+                400,
+                "GET http://A.test/ HTTP/1.1",
+                "another case than in Host",
             ),
             (
                 400,
