@@ -17,7 +17,7 @@ use std::time::Duration;
 use axum::Router;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, Request, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use pingora_core::{Error, ErrorType, Result};
@@ -59,7 +59,9 @@ fn request(
     let peer = super::proxy::peer_address(session);
     let head = session.req_header();
     let length = content_length(&head.headers);
-    let expects_continue = head.headers.contains_key(header::EXPECT);
+    // HTTP/1.0 knows no interim answers (RFC 9110, section 10.1.1).
+    let expects_continue =
+        head.version == Version::HTTP_11 && head.headers.contains_key(header::EXPECT);
     let (inflow, body) = if bodiless {
         (RequestInflow::nothing(), axum::body::Body::empty())
     } else {
@@ -234,7 +236,7 @@ impl Inflow for RequestInflow {
                 self.signals.wanted.notified().await;
                 self.state = State::Reading;
                 if std::mem::take(&mut self.expects_continue) {
-                    session.write_continue_response().await?;
+                    call_for_body(session).await?;
                 }
                 Ok(())
             }
@@ -247,6 +249,15 @@ impl Inflow for RequestInflow {
             State::Done => pending().await,
         }
     }
+}
+
+/// Sends 100 (Continue).
+async fn call_for_body(session: &mut Session) -> Result<()> {
+    // Pingora gives a connection up with any head written before the request's end, this one too.
+    let keepalive = session.get_keepalive();
+    session.write_continue_response().await?;
+    session.set_keepalive(keepalive);
+    Ok(())
 }
 
 /// The request's body as the handler sees it.

@@ -80,7 +80,15 @@ impl Connection {
             return;
         };
         let handshake = acceptor.tls_handshake(*socket);
-        let stream = match timeout(self.edge.timeouts().tls_handshake, handshake).await {
+        let handshake = timeout(self.edge.timeouts().tls_handshake, handshake);
+        let mut closing = shutdown.clone();
+        let stream = tokio::select! {
+            biased;
+            stream = handshake => stream,
+            // Nothing has been asked yet, so nothing is lost.
+            () = super::closing(&mut closing) => return,
+        };
+        let stream = match stream {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 // Scanners fail handshakes all day: not worth a line each.

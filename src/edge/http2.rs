@@ -49,12 +49,18 @@ pub(super) async fn serve(
     });
     let timeouts = edge.timeouts();
     let preface = timeout(timeouts.header, handshake(stream, Some(options())));
-    let Ok(Ok(mut connection)) = preface.await else {
-        return;
+    let mut closing = shutdown.clone();
+    let mut connection = tokio::select! {
+        biased;
+        connection = preface => match connection {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(_)) | Err(_) => return,
+        },
+        // Nothing has been asked yet, so nothing is lost.
+        () = super::closing(&mut closing) => return,
     };
 
     let running = Arc::new(watch::Sender::new(0_usize));
-    let mut closing = shutdown.clone();
     let mut malformed = 0;
     let mut going_away = false;
     loop {

@@ -84,7 +84,7 @@ pub(crate) async fn send_beside(
     mut answer: Answer,
     inflow: &mut impl Inflow,
 ) -> Result<()> {
-    if answer.status().as_u16() >= 400 && matches!(answer.body(), Body::Empty) {
+    if answer.status().as_u16() >= 400 && says_nothing(&answer) {
         add_error_page(session, exchange, &mut answer);
     }
     let (mut parts, body) = answer.into_parts();
@@ -110,6 +110,12 @@ pub(crate) async fn send_beside(
         Body::Stream(stream) if !ends => write_stream(session, stream, inflow).await,
         _ => session.write_response_body(None, true).await,
     }
+}
+
+/// Whether there is no content, not even what a HEAD request asks about.
+fn says_nothing(answer: &Answer) -> bool {
+    let length = answer.headers().get(header::CONTENT_LENGTH);
+    matches!(answer.body(), Body::Empty) && length.is_none_or(|length| length == "0")
 }
 
 /// Says how long the content is, or that it comes in chunks.

@@ -1,6 +1,5 @@
 //! The assembled server, driven over its sockets.
 
-#![allow(unreachable_pub)] // one binary: nothing of it can be reached from outside
-
+mod door;
 mod smoke;
 mod support;

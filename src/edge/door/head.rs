@@ -17,11 +17,11 @@ use http::StatusCode;
 use crate::edge::host_name::HostName;
 
 /// Longest request target in bytes; a longer one is 414.
-const MAX_TARGET: usize = 8 * 1024;
+pub(super) const MAX_TARGET: usize = 8 * 1024;
 /// Longest head in bytes, request line included; a longer one is 431.
 pub(super) const MAX_HEAD: usize = 32 * 1024;
 /// Most header fields; more are 431.
-const MAX_FIELDS: usize = 100;
+pub(super) const MAX_FIELDS: usize = 100;
 /// Longest method in bytes (the longest registered one has 17).
 const MAX_METHOD: usize = 20;
 
@@ -86,9 +86,14 @@ pub(super) fn read(bytes: &[u8], from: usize) -> Reading {
     }
 }
 
-/// How many bytes a client's stray line end before a request takes (RFC 9112, section 2.2).
-pub(super) fn leading_line_end(bytes: &[u8]) -> usize {
-    if bytes.starts_with(b"\r\n") { 2 } else { 0 }
+/// How many bytes a client's stray line end before a request takes (RFC 9112, section 2.2); `None`
+/// while its CR alone has come.
+pub(super) fn leading_line_end(bytes: &[u8]) -> Option<usize> {
+    match bytes {
+        [] | [b'\r'] => None,
+        [b'\r', b'\n', ..] => Some(2),
+        _ => Some(0),
+    }
 }
 
 fn find_end(bytes: &[u8], from: usize) -> Option<usize> {
@@ -189,8 +194,9 @@ fn check_method(method: &[u8]) -> Result<(), Refusal> {
 
 fn check_version(head: &[u8]) -> Refusal {
     let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
-    let version = line.rsplit(|&byte| byte == b' ').next().unwrap_or_default();
-    match version {
+    let mut words = line.splitn(3, |&byte| byte == b' ').skip(2);
+    match words.next().unwrap_or_default() {
+        // With a second space in the target this would be what follows it.
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
@@ -301,7 +307,8 @@ impl<'head> Fields<'head> {
     fn framing(self, version: u8, authority: Option<&str>) -> Result<Framing, Refusal> {
         match (self.host, authority) {
             (None, _) if version == 1 => return Err(bad("no Host")),
-            (Some(host), Some(authority)) if !host.eq_ignore_ascii_case(authority) => {
+            // Byte by byte, as Pingora compares them too.
+            (Some(host), Some(authority)) if host != authority => {
                 return Err(bad("Host and the request target disagree"));
             }
             (None, Some(authority)) => {
@@ -313,7 +320,7 @@ impl<'head> Fields<'head> {
             (true, Some(_)) => Err(bad("both Content-Length and Transfer-Encoding")),
             (true, None) if version == 0 => Err(bad("Transfer-Encoding in HTTP/1.0")),
             (true, None) => Ok(Framing::Chunked),
-            (false, None) if self.upgrade => Ok(Framing::Upgrade),
+            (false, None | Some(0)) if self.upgrade => Ok(Framing::Upgrade),
             (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
         }
     }

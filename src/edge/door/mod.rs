@@ -8,6 +8,8 @@
 
 mod head;
 mod refusal;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::sync::Arc;
@@ -44,7 +46,7 @@ pub(super) async fn serve(
             },
             Next::Refuse(refusal) => {
                 refusal::answer(&mut wire, edge, peer, refusal).await;
-                wire.shutdown().await;
+                wire.close_and_listen().await;
                 return;
             }
             Next::Close => {
@@ -76,6 +78,8 @@ async fn next_head(wire: &mut Wire, edge: &Edge, shutdown: &mut ShutdownWatch) -
     }
     match timeout_at(Instant::now() + timeouts.header, whole_head(wire)).await {
         Ok(next) => next,
+        // A stray line end was all that came: no request, so nothing to answer.
+        Err(_) if wire.ahead().is_empty() => Next::Close,
         Err(_) => Next::Refuse(Refusal {
             status: http::StatusCode::REQUEST_TIMEOUT,
             reason: "the request head took too long",
@@ -84,7 +88,14 @@ async fn next_head(wire: &mut Wire, edge: &Edge, shutdown: &mut ShutdownWatch) -
 }
 
 async fn whole_head(wire: &mut Wire) -> Next {
-    let stray = head::leading_line_end(wire.ahead());
+    let stray = loop {
+        if let Some(stray) = head::leading_line_end(wire.ahead()) {
+            break stray;
+        }
+        if !matches!(wire.read_more().await, Ok(true)) {
+            return Next::Close;
+        }
+    };
     wire.skip(stray);
     let mut read = 0;
     loop {

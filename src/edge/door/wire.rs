@@ -95,6 +95,26 @@ impl Wire {
         }
     }
 
+    /// Closes our side and listens to the client, whatever it sends, until it closes its own or
+    /// [`LINGER`] is over.
+    pub(super) async fn close_and_listen(&mut self) {
+        if !self.close().await || self.ended {
+            return;
+        }
+        let drained = async {
+            let mut buffer = vec![0; 16 * 1024];
+            while matches!(self.inner.read(&mut buffer).await, Ok(read) if read > 0) {}
+        };
+        // Both ends of this are fine: the client has closed, or has had its time.
+        let _ = timeout(LINGER, drained).await;
+    }
+
+    /// Closes our side; `false` when the client takes too long to let us.
+    async fn close(&mut self) -> bool {
+        let closed = Shutdown::shutdown(&mut *self.inner);
+        timeout(self.write_idle, closed).await.is_ok()
+    }
+
     /// Listens for what the client does while no byte of this request is outstanding: reports the
     /// end of its side, keeps what belongs to later requests.
     fn poll_watch(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -145,6 +165,9 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
         let allowed = match this.body {
             Framing::Length(0) => return this.poll_watch(context),
             Framing::Length(rest) => usize::try_from(rest).unwrap_or(usize::MAX),
@@ -207,21 +230,13 @@ impl AsyncWrite for Wire {
 
 #[async_trait]
 impl Shutdown for Wire {
-    /// Closes our side; listens to a client that is still sending for at most [`LINGER`].
+    /// Closes our side; a client that is still sending a body is listened to.
     async fn shutdown(&mut self) {
-        if timeout(self.write_idle, Shutdown::shutdown(&mut *self.inner))
-            .await
-            .is_err()
-            || !self.may_be_sending()
-        {
-            return;
+        if self.may_be_sending() {
+            self.close_and_listen().await;
+        } else {
+            self.close().await;
         }
-        let drained = async {
-            let mut buffer = vec![0; 16 * 1024];
-            while matches!(self.inner.read(&mut buffer).await, Ok(read) if read > 0) {}
-        };
-        // Both ends of this are fine: the client has closed, or has had its time.
-        let _ = timeout(LINGER, drained).await;
     }
 }
 

@@ -1,7 +1,8 @@
 //! Sockets with bytes on them, for what no HTTP client would send.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use super::server::PATIENCE;
 
@@ -22,9 +23,23 @@ pub struct RawAnswer {
 impl Raw {
     /// Connects to `address`.
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// The same on a connection made elsewhere.
+    pub fn over(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self(stream)
+    }
+
+    /// Waits for `time`; `false` as soon as the server has sent something or closed.
+    pub fn is_silent_for(&mut self, time: Duration) -> bool {
+        self.0.set_read_timeout(Some(time)).unwrap();
+        let peeked = self.0.peek(&mut [0]);
+        self.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        matches!(peeked, Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
     }
 
     /// Sends bytes; a peer that has closed already is no failure, the answer tells.
@@ -46,8 +61,8 @@ impl Raw {
         RawAnswer::parse(&self.read_to_end())
     }
 
-    /// Reads one answer with a `Content-Length` and leaves the connection open.
-    pub fn answer(&mut self) -> RawAnswer {
+    /// Reads a head and nothing after it: of an interim answer, or of one to HEAD.
+    pub fn head(&mut self) -> RawAnswer {
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
@@ -56,7 +71,12 @@ impl Raw {
                 _ => break,
             }
         }
-        let mut answer = RawAnswer::parse(&bytes);
+        RawAnswer::parse(&bytes)
+    }
+
+    /// Reads one answer with a `Content-Length` and leaves the connection open.
+    pub fn answer(&mut self) -> RawAnswer {
+        let mut answer = self.head();
         let length = answer
             .header("content-length")
             .map_or(0, |length| length.parse().unwrap());
@@ -83,6 +103,11 @@ impl RawAnswer {
             head,
             body,
         }
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// The value of a header, by its lower-case name.

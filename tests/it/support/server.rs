@@ -235,6 +235,20 @@ impl Server {
         Pid::from_raw(i32::try_from(self.process.id()).unwrap())
     }
 
+    /// Its end, if that comes within `time`.
+    pub fn ends_within(&mut self, time: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + time;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(_) => {}
+                // Its output is closed by its end.
+                Err(RecvTimeoutError::Disconnected) => return Some(self.wait()),
+                Err(RecvTimeoutError::Timeout) => return None,
+            }
+        }
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         self.process.wait().unwrap()

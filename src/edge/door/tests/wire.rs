@@ -1,0 +1,191 @@
+//! The wire between a client and whoever holds the connection for a request.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use pingora_core::protocols::Shutdown;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::{Instant, timeout};
+
+use super::super::head::Framing;
+use super::super::wire::Wire;
+
+const WRITE_IDLE: Duration = Duration::from_secs(60);
+/// Longer than anything here waits; with the clock paused it passes at once.
+const LONG: Duration = Duration::from_secs(3600);
+const HEAD: &str = "HEAD";
+
+/// A client and the server's end of its connection, with room for `room` bytes on the way.
+fn connected(room: usize) -> (DuplexStream, Wire) {
+    let (client, server) = duplex(room);
+    (client, Wire::new(Box::new(server), WRITE_IDLE))
+}
+
+/// Reads until `count` bytes are there that nobody has taken.
+async fn read_ahead(wire: &mut Wire, count: usize) {
+    while wire.ahead().len() < count {
+        assert!(wire.read_more().await.unwrap(), "the client has closed");
+    }
+}
+
+/// What the holder of the wire reads until it would wait; `true` where the end came with it.
+async fn readable(wire: &mut Wire) -> (String, bool) {
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 64]);
+    loop {
+        match timeout(LONG, wire.read(&mut buffer)).await {
+            Err(_) => return (String::from_utf8(bytes).unwrap(), false),
+            Ok(Ok(0)) => return (String::from_utf8(bytes).unwrap(), true),
+            Ok(read) => bytes.extend_from_slice(&buffer[..read.unwrap()]),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_byte_beyond_the_body_is_given_out() {
+    for (ahead, later, why) in [
+        ("HEADbodyNEXT", "", "all came with the head"),
+        ("HEADbody", "NEXT", "the body came with the head"),
+        ("HEADbo", "dyNEXT", "half of the body came with the head"),
+        ("HEAD", "bodyNEXT", "the head came alone"),
+    ] {
+        let (mut client, mut wire) = connected(1024);
+        client.write_all(ahead.as_bytes()).await.unwrap();
+        read_ahead(&mut wire, ahead.len()).await;
+        client.write_all(later.as_bytes()).await.unwrap();
+        assert_eq!(wire.begin(HEAD.len(), Framing::Length(4)), HEAD);
+        assert_eq!(readable(&mut wire).await, ("body".into(), false), "{why}");
+        read_ahead(&mut wire, 4).await;
+        assert_eq!(wire.ahead(), b"NEXT", "{why}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_in_many_pieces_keeps_its_end() {
+    let (mut client, mut wire) = connected(3);
+    let sending = tokio::spawn(async move {
+        client.write_all(b"HEAD123456789NEXT").await.unwrap();
+        client
+    });
+    read_ahead(&mut wire, HEAD.len()).await;
+    wire.begin(HEAD.len(), Framing::Length(9));
+    assert_eq!(readable(&mut wire).await.0, "123456789");
+    read_ahead(&mut wire, 4).await;
+    assert_eq!(wire.ahead(), b"NEXT");
+    drop(sending.await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn chunks_and_other_protocols_pass_as_they_come() {
+    for framing in [Framing::Chunked, Framing::Upgrade] {
+        let (mut client, mut wire) = connected(1024);
+        client.write_all(b"HEAD0\r\n").await.unwrap();
+        read_ahead(&mut wire, 7).await;
+        client.write_all(b"\r\nmore").await.unwrap();
+        wire.begin(HEAD.len(), framing);
+        assert_eq!(readable(&mut wire).await, ("0\r\n\r\nmore".into(), false));
+        drop(client);
+        assert_eq!(readable(&mut wire).await, (String::new(), true));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_request_waits_for_its_turn() {
+    let (mut client, mut wire) = connected(1024);
+    client.write_all(HEAD.as_bytes()).await.unwrap();
+    read_ahead(&mut wire, HEAD.len()).await;
+    wire.begin(HEAD.len(), Framing::Length(0));
+    client.write_all(b"NEXT").await.unwrap();
+    assert_eq!(readable(&mut wire).await, (String::new(), false));
+    assert_eq!(wire.ahead(), b"NEXT");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_bounded_part_of_what_comes_early_is_kept() {
+    let (mut client, mut wire) = connected(1024);
+    let flood = tokio::spawn(async move { while client.write_all(&[b'x'; 1024]).await.is_ok() {} });
+    wire.begin(0, Framing::Length(0));
+    assert_eq!(readable(&mut wire).await, (String::new(), false));
+    let kept = wire.ahead().len();
+    assert!((64 * 1024..66 * 1024).contains(&kept), "{kept}");
+    drop(wire);
+    flood.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_is_noticed_unless_it_has_left_requests() {
+    for (sent, noticed) in [("HEAD", true), ("HEADNEXT", false)] {
+        let (mut client, mut wire) = connected(1024);
+        client.write_all(sent.as_bytes()).await.unwrap();
+        read_ahead(&mut wire, HEAD.len()).await;
+        wire.begin(HEAD.len(), Framing::Length(0));
+        drop(client);
+        assert_eq!(
+            readable(&mut wire).await,
+            (String::new(), noticed),
+            "{sent}"
+        );
+        assert!(!wire.read_more().await.unwrap(), "nothing more will come");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_stops_reading_is_cut() {
+    let (client, mut wire) = connected(16);
+    let start = Instant::now();
+    let error = wire.write_all(&[b'x'; 64]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert_eq!(start.elapsed().as_secs(), WRITE_IDLE.as_secs());
+    drop(client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_slowly_is_not_cut() {
+    let (mut client, mut wire) = connected(16);
+    let reading = tokio::spawn(async move {
+        let mut buffer = [0; 16];
+        for _ in 0..8 {
+            tokio::time::sleep(WRITE_IDLE.mul_f32(0.9)).await;
+            client.read_exact(&mut buffer).await.unwrap();
+        }
+    });
+    wire.write_all(&[b'x'; 128]).await.unwrap();
+    wire.flush().await.unwrap();
+    reading.await.unwrap();
+}
+
+/// How long closing takes when the client neither reads nor closes.
+async fn time_to_close(wire: &mut Wire) -> Duration {
+    let start = Instant::now();
+    Shutdown::shutdown(wire).await;
+    start.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_still_sends_is_listened_to_for_a_moment() {
+    for (framing, listened) in [
+        (Framing::Length(4), true),
+        (Framing::Chunked, true),
+        (Framing::Length(0), false),
+        (Framing::Upgrade, false),
+    ] {
+        let (client, mut wire) = connected(1024);
+        wire.begin(0, framing);
+        let time = time_to_close(&mut wire).await;
+        assert_eq!(time > Duration::ZERO, listened, "{framing:?}");
+        assert!(time < WRITE_IDLE, "{framing:?}");
+        drop(client);
+    }
+    let (client, mut wire) = connected(1024);
+    wire.begin(0, Framing::Length(4));
+    drop(client);
+    let time = time_to_close(&mut wire).await;
+    assert_eq!(time, Duration::ZERO, "a client that closes ends it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_after_a_refusal_is_taken() {
+    let (mut client, mut wire) = connected(16);
+    let sending = tokio::spawn(async move { client.write_all(&[b'x'; 4096]).await });
+    wire.close_and_listen().await;
+    sending.await.unwrap().unwrap();
+}
