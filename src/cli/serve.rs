@@ -151,7 +151,7 @@ async fn catch_up(database: &Database) {
     match migrations::migrate_when_reachable(database).await {
         Ok(done) => report(&done),
         Err(error) => {
-            tracing::error!(%error, "the app answers 503: the schema can't be brought up to date")
+            tracing::error!(%error, "the app answers 503: the schema can't be brought up to date");
         }
     }
 }

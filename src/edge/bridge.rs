@@ -56,7 +56,7 @@ fn request(
     exchange: &Exchange,
 ) -> (Request<axum::body::Body>, RequestInflow) {
     let bodiless = session.is_body_empty();
-    let peer = super::proxy::peer_address(session);
+    let peer = super::admission::peer_address(session);
     let head = session.req_header();
     let length = content_length(&head.headers);
     // HTTP/1.0 knows no interim answers (RFC 9110, section 10.1.1).

@@ -75,10 +75,29 @@ impl Connection {
         address: IpAddr,
         shutdown: &ShutdownWatch,
     ) {
-        // `Stream` is a boxed trait object and not itself a stream that TLS could be laid upon.
-        let Ok(socket) = stream.into_any().downcast::<L4Stream>() else {
+        // Boxed: a handshake in progress is large, and its space must not stay as long as the
+        // connection does.
+        let handshake = Box::pin(self.handshake(acceptor, stream, address, shutdown));
+        let Some(stream) = handshake.await else {
             return;
         };
+        let peer = Peer { address, tls: true };
+        if stream.selected_alpn_proto() == Some(ALPN::H2) {
+            Box::pin(http2::serve(&self.edge, &self.proxy, stream, shutdown)).await;
+        } else {
+            door::serve(&self.edge, &self.proxy, stream, &peer, shutdown).await;
+        }
+    }
+
+    async fn handshake(
+        &self,
+        acceptor: &Acceptor,
+        stream: Stream,
+        address: IpAddr,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        // `Stream` is a boxed trait object and not itself a stream that TLS could be laid upon.
+        let socket = stream.into_any().downcast::<L4Stream>().ok()?;
         let handshake = acceptor.tls_handshake(*socket);
         let handshake = timeout(self.edge.timeouts().tls_handshake, handshake);
         let mut closing = shutdown.clone();
@@ -86,27 +105,19 @@ impl Connection {
             biased;
             stream = handshake => stream,
             // Nothing has been asked yet, so nothing is lost.
-            () = super::closing(&mut closing) => return,
+            () = super::closing(&mut closing) => return None,
         };
-        let stream = match stream {
-            Ok(Ok(stream)) => stream,
+        match stream {
+            Ok(Ok(stream)) => Some(Box::new(stream)),
             Ok(Err(error)) => {
                 // Scanners fail handshakes all day: not worth a line each.
                 tracing::debug!(client = %address, %error, "TLS handshake failed");
-                return;
+                None
             }
             Err(_) => {
                 tracing::debug!(client = %address, "TLS handshake took too long");
-                return;
+                None
             }
-        };
-        let peer = Peer { address, tls: true };
-        let speaks_http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
-        let stream: Stream = Box::new(stream);
-        if speaks_http2 {
-            http2::serve(&self.edge, &self.proxy, stream, shutdown).await;
-        } else {
-            door::serve(&self.edge, &self.proxy, stream, &peer, shutdown).await;
         }
     }
 

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use super::client_address::Proto;
 use super::request_id::{self, X_REQUEST_ID};
 use super::route::PreparedRoute;
-use super::snapshot::Snapshot;
+use super::snapshot::{Destination, Snapshot};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -72,6 +72,12 @@ impl Exchange {
             forwarded: 0,
             upstream: UpstreamTimes::default(),
         }
+    }
+
+    /// What answers the request, once it is routed.
+    pub(crate) fn destination(&self) -> Option<&Destination> {
+        let route = self.route.as_ref()?;
+        Some(&self.snapshot.destinations[route.index()])
     }
 
     /// The headers that tell an app or upstream who asked, and over what.

@@ -2,12 +2,13 @@
 //!
 //! In the order a request meets them:
 //! [`listeners`] accept, [`connection`] counts and decrypts, [`door`] (HTTP/1.1) and [`http2`] read
-//! requests, [`proxy`] takes each through its phases: [`route`] says where it belongs, and
-//! [`plain_http`], [`files`], the [`bridge`] to the app or an [`upstream`] answer it through
+//! requests, [`proxy`] takes each through its phases: [`admission`] says whether and where, and
+//! [`files`], the [`bridge`] to the app, a [`fixed`] answer or an [`upstream`] answer it through
 //! [`reply`]; [`compression`] and [`security_headers`] work on every answer, [`access_log`] tells
 //! of it.
 
 pub(crate) mod access_log;
+mod admission;
 mod bridge;
 pub(crate) mod client_address;
 pub(crate) mod compression;
@@ -16,6 +17,7 @@ mod door;
 pub(crate) mod error_page;
 pub(crate) mod exchange;
 pub(crate) mod files;
+mod fixed;
 pub(crate) mod host_name;
 mod http2;
 pub(crate) mod limits;

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use bytes::Bytes;
 
 use super::files::StaticFiles;
+use super::fixed::{Redirect, Respond};
 use super::plain_http::Ports;
 use super::route::Router;
 use super::security_headers::GeneralHeaders;
@@ -31,8 +33,8 @@ pub(crate) enum Destination {
     App,
     Files(StaticFiles),
     Upstream(Upstream),
-    Redirect,
-    Respond,
+    Redirect(Redirect),
+    Respond(Respond),
 }
 
 impl Snapshot {
@@ -76,8 +78,22 @@ fn prepare(action: &Action) -> anyhow::Result<Destination> {
     Ok(match action {
         Action::App => Destination::App,
         Action::Files(files) => Destination::Files(StaticFiles::open(files)?),
-        Action::Upstream { upstream, .. } => Destination::Upstream(Upstream::new(upstream.clone())),
-        Action::Redirect { .. } => Destination::Redirect,
-        Action::Respond { .. } => Destination::Respond,
+        Action::Upstream {
+            upstream,
+            strip_prefix,
+        } => Destination::Upstream(Upstream::new(upstream.clone(), strip_prefix.as_deref())),
+        Action::Redirect { to, status } => Destination::Redirect(Redirect {
+            to: to.clone(),
+            status: *status,
+        }),
+        Action::Respond {
+            status,
+            body,
+            content_type,
+        } => Destination::Respond(Respond {
+            status: *status,
+            body: Bytes::from(body.clone()),
+            content_type: content_type.clone(),
+        }),
     })
 }

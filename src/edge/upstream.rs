@@ -12,7 +12,9 @@ use arc_swap::ArcSwapOption;
 use http::StatusCode;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::RequestHeader;
 
+use super::request_path;
 use crate::config::{self, UpstreamAddress, UpstreamProtocol};
 
 /// How long the addresses of a name are used before it is looked up again.
@@ -23,6 +25,8 @@ pub(crate) struct Upstream {
     config: Arc<config::Upstream>,
     servers: Vec<Server>,
     next: AtomicUsize,
+    /// Removed from the start of the path before forwarding, in the normal form.
+    prefix: Option<String>,
 }
 
 struct Server {
@@ -33,7 +37,7 @@ struct Server {
 }
 
 impl Upstream {
-    pub(crate) fn new(config: Arc<config::Upstream>) -> Self {
+    pub(crate) fn new(config: Arc<config::Upstream>, strip_prefix: Option<&str>) -> Self {
         let servers = config
             .servers
             .iter()
@@ -47,7 +51,29 @@ impl Upstream {
             config,
             servers,
             next: AtomicUsize::new(0),
+            prefix: strip_prefix.map(|prefix| request_path::normalise(prefix).into_owned()),
         }
+    }
+
+    /// Takes the route's `strip_prefix` off the path, however the client has spelled it.
+    pub(crate) fn strip_prefix(&self, request: &mut RequestHeader) -> Result<()> {
+        let Some(prefix) = &self.prefix else {
+            return Ok(());
+        };
+        let target = String::from_utf8_lossy(request.raw_path()).into_owned();
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target.as_str(), None),
+        };
+        let Some(rest) = request_path::rest_as_written(path, prefix) else {
+            return Ok(());
+        };
+        let mut stripped = if rest.is_empty() { "/" } else { rest }.to_owned();
+        if let Some(query) = query {
+            stripped.push('?');
+            stripped.push_str(query);
+        }
+        request.set_raw_path(stripped.as_bytes())
     }
 
     /// The server whose turn it is.
