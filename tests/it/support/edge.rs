@@ -61,7 +61,7 @@ impl Edge {
         let (http, https) = (sockets.http[0].address, sockets.https[0].address);
         let tls = Some(Arc::new(certificates.server_config().unwrap()));
         let output = Output::stdout().unwrap();
-        let running = edge::start(config, sockets, tls, app, &output).unwrap();
+        let running = edge::start(&config, sockets, tls, app, &output).unwrap();
         drop(entered);
         Self {
             runtime: Some(runtime),

@@ -3,21 +3,13 @@
 use std::io::{ErrorKind, Read, Write};
 use std::time::Duration;
 
-use super::raw::{Raw, RawAnswer};
+use super::raw::Raw;
+use super::server::PATIENCE;
 
 /// How long a connection must take nothing more to count as stalled.
 const STALLED: Duration = Duration::from_secs(1);
 
 impl Raw {
-    /// Reads one answer's head, whatever follows it. Panics when the connection ends before.
-    pub fn head(&mut self) -> RawAnswer {
-        let mut bytes = Vec::new();
-        while !bytes.ends_with(b"\r\n\r\n") {
-            bytes.push(self.byte().expect("a whole head"));
-        }
-        RawAnswer::parse(&bytes)
-    }
-
     /// Reads the next chunk: empty is the last one, `None` that the connection ended before it.
     pub fn chunk(&mut self) -> Option<Vec<u8>> {
         let mut line = Vec::new();
@@ -68,7 +60,7 @@ impl Raw {
                 Err(error) => panic!("after {sent} bytes: {error}"),
             }
         }
-        self.0.set_write_timeout(None).unwrap();
+        self.0.set_write_timeout(Some(PATIENCE)).unwrap();
         sent
     }
 

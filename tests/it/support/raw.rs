@@ -87,8 +87,7 @@ impl Raw {
 }
 
 impl RawAnswer {
-    /// Cuts `bytes` after the head.
-    pub fn parse(bytes: &[u8]) -> Self {
+    fn parse(bytes: &[u8]) -> Self {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
         let (head, body) = match end {
             Some(end) => (&bytes[..end], bytes[end + 4..].to_vec()),
