@@ -195,11 +195,11 @@ async fn replaced_files_are_served_within_seconds_and_no_connection_notices() {
     let new = write_pair(server.directory.path(), "one", &["one.test"]);
     let replaced = Instant::now();
     loop {
-        let served = certificate(&server, "one.test").await;
-        if served == new {
+        let shown = certificate(&server, "one.test").await;
+        if shown == new {
             break;
         }
-        assert!(served == old, "never anything else");
+        assert!(shown == old, "never anything else");
         assert!(replaced.elapsed() < PATIENCE, "not served");
         sleep(Duration::from_millis(100)).await;
     }

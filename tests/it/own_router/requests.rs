@@ -1,6 +1,7 @@
 //! What the handler sees of a request, and what the client sees of odd answers.
 
-use std::io::{Read, Write};
+use std::fmt::Write as _;
+use std::io::Read as _;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -22,7 +23,7 @@ fn mirror() -> Router {
             request.version()
         );
         for (name, value) in request.headers() {
-            text += &format!("{name}: {}\n", value.to_str().unwrap());
+            writeln!(text, "{name}: {}", value.to_str().unwrap()).unwrap();
         }
         text
     }))
@@ -235,11 +236,9 @@ fn a_client_of_http_1_0_gets_no_chunks() {
     let edge = Edge::serve(router);
     for (path, body) in [("/page", "a page"), ("/stream", "piece by piece")] {
         let mut raw = Raw::connect(edge.http);
-        write!(
-            raw.0,
+        raw.send(format!(
             "GET {path} HTTP/1.0\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n"
-        )
-        .unwrap();
+        ));
         let answer = raw.last_answer();
         assert_eq!(answer.status, 200, "{path}");
         assert_eq!(answer.header("transfer-encoding"), None, "{path}");

@@ -23,10 +23,9 @@ impl Nginx {
     pub fn start(server: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().display();
-        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .iter()
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|name| format!("{name}_temp_path {path}/{name};\n"))
-            .collect();
+            .concat();
         let config = format!(
             "daemon off; master_process off; pid {path}/pid; error_log stderr;\n\
              events {{}}\n\

@@ -47,7 +47,7 @@ impl Raw {
     /// Sends up to `most` bytes until the peer takes no more; returns how many it took.
     pub fn send_until_stalled(&mut self, most: usize) -> usize {
         self.0.set_write_timeout(Some(STALLED)).unwrap();
-        let piece = [b'x'; 64 * 1024];
+        let piece = vec![b'x'; 64 * 1024];
         let mut sent = 0;
         while sent < most {
             match self.0.write(&piece[..piece.len().min(most - sent)]) {
