@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use axum::Router;
 use bytes::Bytes;
-use futures_util::FutureExt;
-use http::{HeaderMap, Request, StatusCode, Version, header};
+use futures_util::{FutureExt, stream};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, StreamBody};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 use tokio::sync::{Notify, mpsc};
@@ -38,7 +38,7 @@ pub(super) async fn answer(session: &mut Session, exchange: &Exchange, app: &Rou
         tokio::select! {
             biased;
             response = &mut handler => match response {
-                Ok(Ok(response)) => break response.map(body),
+                Ok(Ok(response)) => break translate(session, response),
                 Ok(Err(never)) => match never {},
                 Err(_) => break panicked(exchange),
             },
@@ -93,11 +93,17 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
         .ok()
 }
 
-fn body(body: axum::body::Body) -> Body {
-    match http_body::Body::size_hint(&body).exact() {
+fn translate(session: &Session, response: Response<axum::body::Body>) -> Answer {
+    let is_head = session.req_header().method == Method::HEAD;
+    let tells_length = response.headers().contains_key(header::CONTENT_LENGTH);
+    response.map(|body| match http_body::Body::size_hint(&body).exact() {
+        // To HEAD the router has dropped the body already; no length told is one it didn't know.
+        Some(0) if is_head && !tells_length => {
+            Body::Stream(StreamBody::new(stream::empty()).boxed_unsync())
+        }
         Some(0) => Body::Empty,
         _ => Body::Stream(body.map_err(BodyError::from).boxed_unsync()),
-    }
+    })
 }
 
 /// The panic itself is in the log already, by the process's hook; this says whose request it was.

@@ -170,9 +170,10 @@ impl ProxyHttp for Proxy {
     async fn upstream_response_filter(
         &self,
         session: &mut Session,
-        _: &mut ResponseHeader,
+        response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        upstream::remove_hop_by_hop(response);
         if exchange.upstream.answered.is_none() {
             exchange.upstream.answered = exchange.upstream.began.map(|began| began.elapsed());
         }

@@ -93,7 +93,12 @@ pub(crate) async fn send_beside(
             parts.status,
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
         );
-    if !without_content {
+    if without_content {
+        // A framework that has added the length of nothing doesn't know that none may be told
+        // (RFC 9110, section 8.6); of a 304 it would be the length of the answer not sent.
+        parts.headers.remove(header::CONTENT_LENGTH);
+        parts.headers.remove(header::TRANSFER_ENCODING);
+    } else {
         frame(session, &mut parts, &body);
     }
     if exchange.snapshot.is_closing() {

@@ -9,16 +9,28 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use http::StatusCode;
+use http::{HeaderName, StatusCode, header};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
-use pingora_http::RequestHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::request_path;
 use crate::config::{self, UpstreamAddress, UpstreamProtocol};
 
 /// How long the addresses of a name are used before it is looked up again.
 const NAME_LIFETIME: Duration = Duration::from_secs(10);
+
+/// Headers of one connection, nominated by `Connection` or not.
+const HOP_BY_HOP: [HeaderName; 3] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::UPGRADE,
+];
+const FRAMING: [HeaderName; 3] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+];
 
 /// The servers of one `[[upstream]]`, taken in turn.
 pub(crate) struct Upstream {
@@ -146,6 +158,28 @@ fn unknown_name(name: &str, error: Option<std::io::Error>) -> Result<SocketAddr>
         format!("the upstream's name {name} is not known: {reason}"),
     );
     Err(error.into_up())
+}
+
+/// Removes what an upstream says of its own connection (RFC 9110, section 7.6.1). Pingora does so for
+/// requests only; to a client `Keep-Alive: timeout=5` would be another connection's promise.
+pub(crate) fn remove_hop_by_hop(response: &mut ResponseHeader) {
+    if response.status == StatusCode::SWITCHING_PROTOCOLS {
+        return;
+    }
+    let nominated: Vec<HeaderName> = response
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in nominated.iter().chain(&HOP_BY_HOP) {
+        // SECURITY: what frames the body is Pingora's, whatever the upstream calls it.
+        if !FRAMING.contains(name) {
+            response.remove_header(name);
+        }
+    }
 }
 
 /// The status that tells a client about a failed exchange; `None` when the client itself is gone.

@@ -1,5 +1,15 @@
 //! The assembled server, driven over its sockets.
 
+#![allow(
+    unreachable_pub,
+    reason = "nothing outside can reach into a test binary"
+)]
+
 mod door;
+mod modules;
+mod own_router;
+mod routes;
 mod smoke;
 mod support;
+mod tls;
+mod upstream;

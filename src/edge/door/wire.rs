@@ -1,11 +1,13 @@
 //! The connection as the door lends it to Pingora for one request at a time.
 //!
 //! Between requests the door reads heads from a [`Wire`]. During a request Pingora reads and writes
-//! through it, and the wire keeps three promises that Pingora's session doesn't:
+//! through it, and the wire keeps four promises that Pingora's session doesn't:
 //!
 //! - **It never gives out a byte beyond the request's body.** What a client sends early stays here
 //!   for the next head to be judged by the same strict reading, and doesn't disturb the request
 //!   that is running (Pingora takes it for an error).
+//! - **What has been written leaves before anybody waits for the client.** Pingora flushes a body of
+//!   known length at its end only, and a handler may take its time between two pieces.
 //! - **A client that stops reading is cut** when no write has been accepted for `write_idle`.
 //! - **A client that still sends when we are done is listened to for a moment** before the
 //!   connection closes, or the kernel would reset it and our answer with it.
@@ -47,6 +49,8 @@ pub(super) struct Wire {
     /// The client has closed its side.
     ended: bool,
     write_idle: Duration,
+    /// Something was written and not flushed yet.
+    unflushed: bool,
     /// When the write that can't go on has to be given up.
     stalled: Option<Pin<Box<Sleep>>>,
 }
@@ -59,6 +63,7 @@ impl Wire {
             body: Framing::Length(0),
             ended: false,
             write_idle,
+            unflushed: false,
             stalled: None,
         }
     }
@@ -165,6 +170,11 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.unflushed
+            && let Poll::Ready(flushed) = Pin::new(&mut *this).poll_flush(context)
+        {
+            flushed?;
+        }
         if buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
@@ -200,12 +210,14 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.unflushed = true;
         let write = Pin::new(&mut self.inner).poll_write(context, bytes);
         self.guard_write(context, write)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flush = Pin::new(&mut self.inner).poll_flush(context);
+        self.unflushed = flush.is_pending();
         self.guard_write(context, flush)
     }
 
@@ -219,6 +231,7 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.unflushed = true;
         let write = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
         self.guard_write(context, write)
     }

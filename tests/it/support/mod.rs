@@ -1,6 +1,12 @@
 //! What the tests stand on: a real server process, a real PostgreSQL, real sockets.
 
 pub mod database;
+pub mod edge;
+pub mod handshake;
 pub mod http;
+pub mod http2;
+pub mod nginx;
+pub mod pieces;
 pub mod raw;
 pub mod server;
+pub mod upstream;

@@ -1,0 +1,4 @@
+//! What the downstream modules do to answers of every origin: compression and headers.
+
+mod answers;
+mod compression;

@@ -1,0 +1,88 @@
+//! The edge in this process, in front of a router of the test's own.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use unibody::certificates::Certificates;
+use unibody::config::{self, Environment};
+use unibody::edge::{self, Running, Sockets};
+use unibody::telemetry::Output;
+
+/// An edge that serves until it is dropped, on a runtime of its own, so that tests may block.
+pub struct Edge {
+    runtime: Option<Runtime>,
+    _running: Running,
+    _directory: TempDir,
+    /// Its plain listener.
+    pub http: SocketAddr,
+    /// Its TLS listener.
+    pub https: SocketAddr,
+}
+
+impl Edge {
+    /// Serves `app` on every path; plain HTTP is not redirected.
+    pub fn serve(app: Router) -> Self {
+        Self::with("", app)
+    }
+
+    /// The same, with further tables of `config.toml`.
+    pub fn with(tables: &str, app: Router) -> Self {
+        Self::with_server("", tables, app)
+    }
+
+    /// The same, with further keys of `[server]`.
+    pub fn with_server(server: &str, tables: &str, app: Router) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let text = format!(
+            r#"
+            [server]
+            http = ["127.0.0.1:0"]
+            https = ["127.0.0.1:0"]
+            {server}
+            [tls]
+            redirect = false
+            [log]
+            access = "off"
+            [[route]]
+            path = "/"
+            app = true
+            {tables}
+            "#
+        );
+        let config =
+            Arc::new(config::parse(&text, directory.path(), &Environment::empty()).unwrap());
+        let runtime = Runtime::new().unwrap();
+        let entered = runtime.enter();
+        let certificates = Certificates::load(&config).unwrap();
+        let sockets = Sockets::bind(&config).unwrap();
+        let (http, https) = (sockets.http[0].address, sockets.https[0].address);
+        let tls = Some(Arc::new(certificates.server_config().unwrap()));
+        let output = Output::stdout().unwrap();
+        let running = edge::start(&config, sockets, tls, app, &output).unwrap();
+        drop(entered);
+        Self {
+            runtime: Some(runtime),
+            _running: running,
+            _directory: directory,
+            http,
+            https,
+        }
+    }
+
+    /// The URL of `path` on the TLS listener.
+    pub fn url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.https.port())
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // What still runs is what the test has left running.
+            runtime.shutdown_background();
+        }
+    }
+}

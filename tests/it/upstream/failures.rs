@@ -1,0 +1,207 @@
+//! Upstreams that are not there, say nothing, or nonsense.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::{access_line, forwarding_to};
+use crate::support::raw::Raw;
+use crate::support::server::{PATIENCE, Server};
+use crate::support::upstream::Upstream;
+
+fn ask(server: &Server, accept: &str) -> crate::support::raw::RawAnswer {
+    let mut raw = Raw::connect(server.http.unwrap());
+    raw.send(format!(
+        "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n"
+    ));
+    raw.answer()
+}
+
+/// An address where nothing listens.
+fn nobody() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+fn backend(server: &str, keys: &str) -> String {
+    format!("[[upstream]]\nname = \"backend\"\nservers = [\"{server}\"]\n{keys}\n")
+}
+
+#[test]
+fn a_refused_connection_is_502_as_page_or_problem() {
+    let mut server = forwarding_to(&backend(&nobody().to_string(), ""));
+    let page = ask(&server, "text/html,*/*;q=0.8");
+    assert_eq!(page.status, 502);
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    let text = String::from_utf8(page.body.clone()).unwrap();
+    assert!(text.contains("502 Bad Gateway"), "{text}");
+    let id = page.header("x-request-id").unwrap();
+    assert!(text.contains(id), "the page names the request: {text}");
+    assert!(
+        !text.contains("127.0.0.1"),
+        "and nothing from inside: {text}"
+    );
+
+    let problem = ask(&server, "application/json");
+    assert_eq!(problem.status, 502);
+    assert_eq!(
+        problem.header("content-type"),
+        Some("application/problem+json")
+    );
+    let problem: serde_json::Value = serde_json::from_slice(&problem.body).unwrap();
+    assert_eq!(problem["status"], 502);
+
+    let line = access_line(&mut server, &page);
+    assert!(line.contains("\" 502 "), "{line}");
+    assert!(line.contains("uhtt=\"-\""), "{line}");
+    assert!(!line.contains("urt=\"-\""), "it was tried: {line}");
+    assert!(server.log().contains("request failed"), "{}", server.log());
+}
+
+#[test]
+fn a_socket_that_is_not_there_is_502() {
+    let server = forwarding_to(&backend("unix:/nonexistent/app.sock", ""));
+    assert_eq!(ask(&server, "*/*").status, 502);
+}
+
+#[test]
+fn no_answer_within_read_timeout_is_504() {
+    let upstream = Upstream::scripted(|connection| {
+        connection.request();
+        connection.is_closed();
+    });
+    let mut server = forwarding_to(&upstream.table("read_timeout = \"500ms\""));
+    let asked = Instant::now();
+    let answer = ask(&server, "text/html");
+    assert_eq!(answer.status, 504);
+    assert!(asked.elapsed() >= Duration::from_millis(500));
+    assert!(asked.elapsed() < PATIENCE / 2);
+    let line = access_line(&mut server, &answer);
+    assert!(
+        line.contains("uhtt=\"-\" urt=\"0.") || line.contains("urt=\"1."),
+        "{line}"
+    );
+}
+
+#[test]
+fn no_connection_within_connect_timeout_is_504() {
+    let full = FullListener::new();
+    let server = forwarding_to(&backend(
+        &full.address.to_string(),
+        "connect_timeout = \"500ms\"",
+    ));
+    let asked = Instant::now();
+    assert_eq!(ask(&server, "*/*").status, 504);
+    assert!(asked.elapsed() >= Duration::from_millis(500));
+    assert!(asked.elapsed() < PATIENCE / 2);
+}
+
+/// A listener that accepts nobody and whose queue is full, so that connecting takes for ever.
+struct FullListener {
+    address: SocketAddr,
+    _listener: socket::Listener,
+    _queued: Vec<TcpStream>,
+}
+
+impl FullListener {
+    fn new() -> Self {
+        let listener = socket::Listener::with_backlog(1);
+        let address = listener.address();
+        let mut queued = Vec::new();
+        while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+            queued.push(stream);
+            assert!(queued.len() < 100, "the queue never fills");
+        }
+        Self {
+            address,
+            _listener: listener,
+            _queued: queued,
+        }
+    }
+}
+
+mod socket {
+    //! A listener whose queue has the length the test wants.
+
+    use std::net::SocketAddr;
+
+    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::runtime::Runtime;
+
+    pub(super) struct Listener {
+        listener: TcpListener,
+        _runtime: Runtime,
+    }
+
+    impl Listener {
+        pub(super) fn with_backlog(length: u32) -> Self {
+            let runtime = Runtime::new().unwrap();
+            let entered = runtime.enter();
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let listener = socket.listen(length).unwrap();
+            drop(entered);
+            Self {
+                listener,
+                _runtime: runtime,
+            }
+        }
+
+        pub(super) fn address(&self) -> SocketAddr {
+            self.listener.local_addr().unwrap()
+        }
+    }
+}
+
+#[test]
+fn an_upstream_that_closes_or_talks_nonsense_is_502() {
+    for (why, answer) in [
+        ("closes without a word", ""),
+        ("speaks another protocol", "SSH-2.0-OpenSSH_9.2\r\n"),
+        ("closes in the head", "HTTP/1.1 200 OK\r\nContent-Le"),
+        (
+            "contradicts itself",
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        ),
+    ] {
+        let upstream = Upstream::scripted(move |connection| {
+            connection.request();
+            connection.send(answer);
+        });
+        let server = forwarding_to(&upstream.table(""));
+        assert_eq!(ask(&server, "*/*").status, 502, "it {why}");
+    }
+}
+
+#[test]
+fn a_post_is_sent_once_however_it_fails() {
+    let upstream = Upstream::scripted(|connection| {
+        connection.request();
+    });
+    let server = forwarding_to(&upstream.table(""));
+    let mut raw = Raw::connect(server.http.unwrap());
+    raw.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nab");
+    assert_eq!(raw.answer().status, 502);
+    assert_eq!(upstream.request().body, b"ab");
+    assert!(!upstream.has_more_requests(), "it may have been acted on");
+}
+
+#[test]
+fn the_log_tells_the_times_of_the_upstream() {
+    let upstream = Upstream::saying("hello");
+    let mut server = forwarding_to(&upstream.table(""));
+    let answer = ask(&server, "*/*");
+    let line = access_line(&mut server, &answer);
+    for name in ["rt=", "uct=\"", "uhtt=\"", "urt=\""] {
+        let (_, rest) = line.split_once(&format!(" {name}")).expect(name);
+        let number: String = rest
+            .chars()
+            .take_while(|character| character.is_ascii_digit() || *character == '.')
+            .collect();
+        number
+            .parse::<f64>()
+            .unwrap_or_else(|_| panic!("{name} in {line}"));
+    }
+}
