@@ -5,6 +5,7 @@
     reason = "nothing outside can reach into a test binary"
 )]
 
+mod browser;
 mod door;
 mod modules;
 mod own_router;

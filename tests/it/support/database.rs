@@ -42,7 +42,7 @@ impl TestDatabase {
     }
 
     fn named_like(template: &str) -> Self {
-        let cluster = CLUSTER.get_or_init(start_cluster);
+        let cluster = cluster();
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         execute(
             &cluster.url,
@@ -58,6 +58,30 @@ impl TestDatabase {
         execute(&self.url, statement);
     }
 
+    /// Ends every connection and refuses new ones, as if PostgreSQL were away.
+    pub fn go_away(&self) {
+        self.allow_connections(false);
+        let end = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
+            self.name()
+        );
+        execute(&cluster().url, &end);
+    }
+
+    /// Takes connections again.
+    pub fn come_back(&self) {
+        self.allow_connections(true);
+    }
+
+    fn allow_connections(&self, allowed: bool) {
+        let alter = format!("ALTER DATABASE {} ALLOW_CONNECTIONS {allowed}", self.name());
+        execute(&cluster().url, &alter);
+    }
+
+    fn name(&self) -> &str {
+        self.url.rsplit_once('/').unwrap().1
+    }
+
     /// The one number that `query` selects.
     pub fn count(&self, query: &str) -> i64 {
         let (url, query) = (self.url.clone(), query.to_owned());
@@ -66,6 +90,10 @@ impl TestDatabase {
             client.query_one(&query, &[]).await.unwrap().get(0)
         })
     }
+}
+
+fn cluster() -> &'static Cluster {
+    CLUSTER.get_or_init(start_cluster)
 }
 
 fn start_cluster() -> Cluster {

@@ -1,5 +1,6 @@
 //! What the tests stand on: a real server process, a real PostgreSQL, real sockets.
 
+pub mod browser;
 pub mod database;
 pub mod edge;
 pub mod handshake;
@@ -10,3 +11,4 @@ pub mod pieces;
 pub mod raw;
 pub mod server;
 pub mod upstream;
+pub mod webdriver;

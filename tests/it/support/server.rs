@@ -189,6 +189,16 @@ impl Server {
         server
     }
 
+    /// Writes the ports it was given into `config.toml`, so that a restart gets the same ones.
+    pub fn keep_ports(&self) {
+        let path = self.path("config.toml");
+        let mut config = std::fs::read_to_string(&path).unwrap();
+        for address in [self.http, self.https].into_iter().flatten() {
+            config = config.replacen("127.0.0.1:0", &address.to_string(), 1);
+        }
+        std::fs::write(path, config).unwrap();
+    }
+
     /// Waits for a line that contains `text` and returns it.
     pub fn wait_for_line(&mut self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
