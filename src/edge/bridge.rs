@@ -119,7 +119,6 @@ struct RequestInflow {
     held: Option<Bytes>,
     sender: Option<mpsc::Sender<Bytes>>,
     signals: Arc<Signals>,
-    expects_continue: bool,
     idle: Duration,
     left: u64,
     too_large: bool,
@@ -135,8 +134,10 @@ struct Signals {
 }
 
 enum State {
-    /// The handler has not asked for the body yet.
-    Unasked,
+    /// The client waits for 100 (Continue), and the handler has not asked for the body yet.
+    Uninvited,
+    /// A piece is read ahead of the handler, so that the end of a small body, and with it the watch
+    /// for a client that leaves, doesn't wait for a handler that never asks.
     Reading,
     /// All of it has been read, or nobody wants the rest.
     Done,
@@ -149,7 +150,6 @@ impl RequestInflow {
             held: None,
             sender: None,
             signals: Arc::default(),
-            expects_continue: false,
             idle: Duration::ZERO,
             left: 0,
             too_large: false,
@@ -164,11 +164,14 @@ impl RequestInflow {
         let (sender, receiver) = mpsc::channel(1);
         let signals = Arc::new(Signals::default());
         let inflow = Self {
-            state: State::Unasked,
+            state: if expects_continue {
+                State::Uninvited
+            } else {
+                State::Reading
+            },
             held: None,
             sender: Some(sender),
             signals: signals.clone(),
-            expects_continue,
             idle: exchange.snapshot.config.server.timeouts.body_idle,
             left: exchange.max_body,
             too_large: false,
@@ -238,13 +241,10 @@ impl Inflow for RequestInflow {
             return Ok(());
         }
         match self.state {
-            State::Unasked => {
+            State::Uninvited => {
                 self.signals.wanted.notified().await;
                 self.state = State::Reading;
-                if std::mem::take(&mut self.expects_continue) {
-                    call_for_body(session).await?;
-                }
-                Ok(())
+                call_for_body(session).await
             }
             State::Reading => self.read(session).await,
             State::Done if session.is_body_done() => {

@@ -81,6 +81,7 @@ async fn a_handler_is_dropped_when_its_http_1_client_leaves() {
     let edge = Edge::serve(router(&life));
     for request in [
         "GET /wait HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "POST /wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nab",
         "POST /wait-after-body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nab",
         "POST /wait-after-body HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
     ] {
@@ -98,7 +99,7 @@ async fn a_handler_is_dropped_when_its_http_2_stream_is_reset_or_the_connection_
     let edge = Edge::serve(router(&life));
 
     let mut client = Http2::connect(edge.https).await;
-    for (path, body) in [("/wait", ""), ("/wait-after-body", "ab")] {
+    for (path, body) in [("/wait", ""), ("/wait", "ab"), ("/wait-after-body", "ab")] {
         let ends = body.is_empty();
         let (answer, mut upload) = client.begin("POST", path, &[], ends).await;
         if !ends {
