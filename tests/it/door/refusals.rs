@@ -34,6 +34,7 @@ fn assert_refused(answer: &RawAnswer, status: u16, why: &str) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_pingora_would_let_through_or_judge_otherwise_is_refused() {
     let server = edge("");
     let with = |fields: &str| format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
