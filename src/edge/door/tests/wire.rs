@@ -10,9 +10,9 @@ use tokio::time::{Instant, timeout};
 use super::super::head::Framing;
 use super::super::wire::Wire;
 
-const WRITE_IDLE: Duration = Duration::from_secs(60);
+const WRITE_IDLE: Duration = Duration::from_mins(1);
 /// Longer than anything here waits; with the clock paused it passes at once.
-const LONG: Duration = Duration::from_secs(3600);
+const LONG: Duration = Duration::from_hours(1);
 const HEAD: &str = "HEAD";
 
 /// A client and the server's end of its connection, with room for `room` bytes on the way.
