@@ -133,7 +133,9 @@ async fn lend(
     session.set_keepalive(Some(KEEPALIVE.as_secs()));
     session.set_pipelined_prefix(bytes);
     let (stream, _) = proxy.process_new_http(session, shutdown).await?.consume();
-    stream.into_any().downcast::<Wire>().ok()
+    let mut wire = stream.into_any().downcast::<Wire>().ok()?;
+    wire.end();
+    Some(wire)
 }
 
 /// Only tells Pingora that the connection may live on: the door reads all heads, so Pingora never

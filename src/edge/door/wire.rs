@@ -124,12 +124,16 @@ impl Wire {
         }
     }
 
+    /// Takes the wire back after a request: nothing of it is outstanding.
+    pub(super) fn end(&mut self) {
+        self.body = Framing::Length(0);
+    }
+
     /// Closes our side and listens to the client, whatever it sends, until it closes its own or
     /// [`LINGER`] is over.
     pub(super) async fn close_and_listen(&mut self) {
         self.closing = Closing::Listening;
-        // A client that can't be told has gone, or will find out.
-        let _ = AsyncWriteExt::shutdown(self).await;
+        Shutdown::shutdown(self).await;
     }
 
     /// Takes and drops what the client sends. Both ends of this are fine: the client closes, or has
@@ -246,6 +250,9 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.may_be_sending() && matches!(self.closing, Closing::Plain) {
+            self.closing = Closing::Listening;
+        }
         if !matches!(self.closing, Closing::Lingering(_)) {
             let shutdown = Pin::new(&mut self.inner).poll_shutdown(context);
             ready!(self.guard_write(context, shutdown))?;
@@ -272,11 +279,7 @@ impl AsyncWrite for Wire {
 
 #[async_trait]
 impl Shutdown for Wire {
-    /// Closes our side; a client that is still sending a body is listened to.
     async fn shutdown(&mut self) {
-        if self.may_be_sending() {
-            self.closing = Closing::Listening;
-        }
         // A client that can't be told has gone, or will find out.
         let _ = AsyncWriteExt::shutdown(self).await;
     }
