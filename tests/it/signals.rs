@@ -82,6 +82,12 @@ fn an_idle_server_stops_promptly_whatever_is_connected() {
         let mut kept = connect(&server);
         kept.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
         assert_eq!(kept.answer().status, 200);
+        let mut after_chunks = connect(&server);
+        after_chunks.send(
+            "POST /api/notes HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Transfer-Encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n\r\n",
+        );
+        assert_eq!(after_chunks.answer().status, 422);
         let _no_handshake = Raw::connect(server.https.unwrap());
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let mut http2 = runtime.block_on(Client::connect(&server));
