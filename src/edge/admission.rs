@@ -1,7 +1,8 @@
 //! Whether a request comes in, and which way it goes: the steps before anything answers it.
 //!
 //! 1. Who asks, over what, under which id: the exchange is opened.
-//! 2. The target in the one form that everything behind here expects.
+//! 2. A method and a target that the door lets in, over HTTP/2 as well; the target in the one form
+//!    that everything behind here expects.
 //! 3. The host: ours, or 421.
 //! 4. A plain request that belongs on HTTPS is sent there.
 //! 5. The route, or 404; what the modules need to know of it.
@@ -20,13 +21,14 @@ use super::host_name::{self, HostName};
 use super::reply::{self, Answer};
 use super::route::PreparedRoute;
 use super::security_headers::SecurityHeaders;
-use super::{plain_http, request_id, request_path};
+use super::{door, plain_http, request_id, request_path};
 
 /// Takes the request through steps 2 to 6: its route, or the answer that ends it here.
 pub(super) fn admit(
     session: &mut Session,
     exchange: &mut Exchange,
 ) -> Result<Arc<PreparedRoute>, Box<Answer>> {
+    check_request_line(session).map_err(reply::boxed)?;
     normalise_target(session)?;
     let port = identify_host(session, exchange)?;
     redirect_to_https(session, exchange, port)?;
@@ -73,6 +75,17 @@ pub(super) fn open(session: &mut Session, exchange: &mut Exchange) {
         let id = request_id::header_value(&exchange.id);
         headers.arm(snapshot.headers.clone(), exchange.https, id);
     }
+}
+
+/// Holds HTTP/2 to what the door has seen to in HTTP/1.1: the same methods, the same targets.
+fn check_request_line(session: &Session) -> Result<(), StatusCode> {
+    let head = session.req_header();
+    if head.version != http::Version::HTTP_2 {
+        return Ok(());
+    }
+    let target = head.uri.path_and_query();
+    let target = target.map_or("/", |target| target.as_str());
+    door::check_request_line(head.method.as_str(), target)
 }
 
 /// Brings an absolute-form target (RFC 9112, section 3.2.2) to the origin form that everything

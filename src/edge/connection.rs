@@ -60,7 +60,10 @@ impl ServerApp for Connection {
                 };
                 door::serve(&self.edge, &self.proxy, stream, &peer, shutdown).await;
             }
-            Some(acceptor) => self.serve_tls(acceptor, stream, address, shutdown).await,
+            Some(acceptor) => {
+                // Boxed, for what a handshake holds; a plain connection needn't carry it.
+                Box::pin(self.serve_tls(acceptor, stream, address, shutdown)).await;
+            }
         }
         drop(place);
         None

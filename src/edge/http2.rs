@@ -5,6 +5,7 @@
 //! is told (GOAWAY), and what it has begun is finished.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pingora_core::apps::HttpServerApp;
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::Edge;
+use super::door::Wire;
 use super::proxy::Proxy;
 
 /// Streams one client may have open at once.
@@ -48,6 +50,11 @@ pub(super) async fn serve(
         socket_digest: stream.get_socket_digest(),
     });
     let timeouts = edge.timeouts();
+    // A client that still sends (acknowledges, opens windows) when we close would be answered with a
+    // reset, and what it hasn't read yet would be lost.
+    let stream = Wire::of_another_protocol(stream, timeouts.write_idle);
+    let backlog = stream.backlog();
+    let stream: Stream = Box::new(stream);
     let preface = timeout(timeouts.header, handshake(stream, Some(options())));
     let mut closing = shutdown.clone();
     let mut connection = tokio::select! {
@@ -78,7 +85,13 @@ pub(super) async fn serve(
                 continue;
             }
             // One that was told to go and has nothing left to wait for doesn't stay.
-            () = idle(&running, FAREWELL), if going_away => return,
+            // While it is slow to take the last answers the wire sees to it that it takes something.
+            () = idle(&running, FAREWELL), if going_away => {
+                if backlog.load(Ordering::Relaxed) {
+                    continue;
+                }
+                return;
+            }
         };
         match accepted {
             Ok(Some(H2Accept::Session(session))) => {

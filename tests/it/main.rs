@@ -10,6 +10,8 @@ mod door;
 mod modules;
 mod own_router;
 mod routes;
+mod http2;
+mod signals;
 mod smoke;
 mod support;
 mod tls;

@@ -178,7 +178,7 @@ fn is_method(byte: u8) -> bool {
     byte.is_ascii_uppercase() || byte == b'-'
 }
 
-fn check_method(method: &[u8]) -> Result<(), Refusal> {
+pub(super) fn check_method(method: &[u8]) -> Result<(), Refusal> {
     if method.is_empty() || method.len() > MAX_METHOD || !method.iter().copied().all(is_method) {
         return Err(bad("invalid method"));
     }
@@ -210,7 +210,10 @@ fn check_version(head: &[u8]) -> Refusal {
 }
 
 /// Checks the target's form (RFC 9112, section 3.2) and returns its authority in absolute form.
-fn check_target<'head>(method: &str, target: &'head str) -> Result<Option<&'head str>, Refusal> {
+pub(super) fn check_target<'head>(
+    method: &str,
+    target: &'head str,
+) -> Result<Option<&'head str>, Refusal> {
     if target.len() > MAX_TARGET {
         return Err(refuse(
             StatusCode::URI_TOO_LONG,

@@ -15,6 +15,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{Shutdown, Stream};
@@ -23,10 +24,20 @@ use pingora_proxy::HttpProxy;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::head::{Head, Reading, Refusal};
-use self::wire::Wire;
+pub(super) use self::wire::Wire;
 use super::Edge;
 use super::connection::Peer;
 use super::proxy::Proxy;
+
+/// Judges the method and target of a request that came another way by the door's measure.
+///
+/// # Errors
+/// The status it is to be refused with.
+pub(super) fn check_request_line(method: &str, target: &str) -> Result<(), StatusCode> {
+    head::check_method(method.as_bytes())
+        .and_then(|()| head::check_target(method, target))
+        .map_or_else(|refusal| Err(refusal.status), |_| Ok(()))
+}
 
 /// Serves HTTP/1.1 on `stream` until either side closes it.
 pub(super) async fn serve(
@@ -81,7 +92,7 @@ async fn next_head(wire: &mut Wire, edge: &Edge, shutdown: &mut ShutdownWatch) -
         // A stray line end was all that came: no request, so nothing to answer.
         Err(_) if wire.ahead().is_empty() => Next::Close,
         Err(_) => Next::Refuse(Refusal {
-            status: http::StatusCode::REQUEST_TIMEOUT,
+            status: StatusCode::REQUEST_TIMEOUT,
             reason: "the request head took too long",
         }),
     }
@@ -122,7 +133,9 @@ async fn lend(
     session.set_keepalive(Some(KEEPALIVE.as_secs()));
     session.set_pipelined_prefix(bytes);
     let (stream, _) = proxy.process_new_http(session, shutdown).await?.consume();
-    stream.into_any().downcast::<Wire>().ok()
+    let mut wire = stream.into_any().downcast::<Wire>().ok()?;
+    wire.end();
+    Some(wire)
 }
 
 /// Only tells Pingora that the connection may live on: the door reads all heads, so Pingora never

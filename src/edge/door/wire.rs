@@ -16,6 +16,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -27,8 +28,8 @@ use pingora_core::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     Stream, TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use super::head::Framing;
 
@@ -40,7 +41,7 @@ const READ_SIZE: usize = 4 * 1024;
 const LINGER: Duration = Duration::from_secs(5);
 
 /// One HTTP/1.1 connection.
-pub(super) struct Wire {
+pub(in crate::edge) struct Wire {
     inner: Stream,
     /// Read from the client and not yet given to anyone.
     ahead: BytesMut,
@@ -53,6 +54,19 @@ pub(super) struct Wire {
     unflushed: bool,
     /// When the write that can't go on has to be given up.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Whether the last write is still pending.
+    backlog: Arc<AtomicBool>,
+    closing: Closing,
+}
+
+/// What closing means, and how far it has come.
+enum Closing {
+    /// Our side is closed, and that is all.
+    Plain,
+    /// Then the client is listened to, whatever it sends, until it closes its own side.
+    Listening,
+    /// Our side is closed, the client still listened to until this is over.
+    Lingering(Pin<Box<Sleep>>),
 }
 
 impl Wire {
@@ -65,7 +79,22 @@ impl Wire {
             write_idle,
             unflushed: false,
             stalled: None,
+            backlog: Arc::default(),
+            closing: Closing::Plain,
         }
+    }
+
+    /// A wire that lets every byte through and listens to the client when it closes.
+    pub(in crate::edge) fn of_another_protocol(inner: Stream, write_idle: Duration) -> Self {
+        let mut wire = Self::new(inner, write_idle);
+        wire.body = Framing::Upgrade;
+        wire.closing = Closing::Listening;
+        wire
+    }
+
+    /// True while the client has yet to take what was written.
+    pub(in crate::edge) fn backlog(&self) -> Arc<AtomicBool> {
+        self.backlog.clone()
     }
 
     /// What has been read of the next head, and perhaps more.
@@ -100,24 +129,34 @@ impl Wire {
         }
     }
 
+    /// Takes the wire back after a request: nothing of it is outstanding.
+    pub(super) fn end(&mut self) {
+        self.body = Framing::Length(0);
+    }
+
     /// Closes our side and listens to the client, whatever it sends, until it closes its own or
     /// [`LINGER`] is over.
     pub(super) async fn close_and_listen(&mut self) {
-        if !self.close().await || self.ended {
-            return;
-        }
-        let drained = async {
-            let mut buffer = vec![0; 16 * 1024];
-            while matches!(self.inner.read(&mut buffer).await, Ok(read) if read > 0) {}
-        };
-        // Both ends of this are fine: the client has closed, or has had its time.
-        let _ = timeout(LINGER, drained).await;
+        self.closing = Closing::Listening;
+        Shutdown::shutdown(self).await;
     }
 
-    /// Closes our side; `false` when the client takes too long to let us.
-    async fn close(&mut self) -> bool {
-        let closed = Shutdown::shutdown(&mut *self.inner);
-        timeout(self.write_idle, closed).await.is_ok()
+    /// Takes and drops what the client sends. Both ends of this are fine: the client closes, or has
+    /// had its time.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Closing::Lingering(over) = &mut self.closing else {
+            return Poll::Ready(());
+        };
+        if over.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut buffer = [0; READ_SIZE];
+        while !self.ended {
+            let mut read = ReadBuf::new(&mut buffer);
+            let outcome = ready!(Pin::new(&mut self.inner).poll_read(context, &mut read));
+            self.ended = outcome.is_err() || read.filled().is_empty();
+        }
+        Poll::Ready(())
     }
 
     /// Listens for what the client does while no byte of this request is outstanding: reports the
@@ -143,14 +182,15 @@ impl Wire {
         context: &mut Context<'_>,
         write: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
+        self.backlog.store(write.is_pending(), Ordering::Relaxed);
         if write.is_ready() {
             self.stalled = None;
             return write;
         }
-        let deadline = Instant::now() + self.write_idle;
+        let write_idle = self.write_idle;
         let stalled = self
             .stalled
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+            .get_or_insert_with(|| Box::pin(sleep(write_idle)));
         ready!(stalled.as_mut().poll(context));
         Poll::Ready(Err(io::Error::new(
             io::ErrorKind::TimedOut,
@@ -222,8 +262,17 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shutdown = Pin::new(&mut self.inner).poll_shutdown(context);
-        self.guard_write(context, shutdown)
+        if self.may_be_sending() && matches!(self.closing, Closing::Plain) {
+            self.closing = Closing::Listening;
+        }
+        if !matches!(self.closing, Closing::Lingering(_)) {
+            let shutdown = Pin::new(&mut self.inner).poll_shutdown(context);
+            ready!(self.guard_write(context, shutdown))?;
+        }
+        if matches!(self.closing, Closing::Listening) {
+            self.closing = Closing::Lingering(Box::pin(sleep(LINGER)));
+        }
+        self.poll_linger(context).map(Ok)
     }
 
     fn poll_write_vectored(
@@ -243,13 +292,9 @@ impl AsyncWrite for Wire {
 
 #[async_trait]
 impl Shutdown for Wire {
-    /// Closes our side; a client that is still sending a body is listened to.
     async fn shutdown(&mut self) {
-        if self.may_be_sending() {
-            self.close_and_listen().await;
-        } else {
-            self.close().await;
-        }
+        // A client that can't be told has gone, or will find out.
+        let _ = AsyncWriteExt::shutdown(self).await;
     }
 }
 

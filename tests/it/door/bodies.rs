@@ -73,8 +73,8 @@ fn chunks_that_become_too_large_are_refused() {
     assert_eq!(client.answer().status, 400, "within the limit, and no JSON");
 }
 
-/// Without care the kernel resets a connection on which unread bytes arrive, and takes the answer
-/// with it.
+/// Without care the kernel resets a connection on which unread bytes arrive, and on many a client's
+/// machine the reset takes the answer with it. On this one it shows in what can't be sent.
 #[test]
 fn a_client_that_goes_on_sending_reads_the_whole_refusal() {
     let server = edge("max_body = \"1KiB\"");
@@ -87,7 +87,7 @@ fn a_client_that_goes_on_sending_reads_the_whole_refusal() {
         (post(&length).replace("json", "xml"), &body),
     ] {
         let mut client = connect(&server);
-        client.send(head).send(body);
+        client.send(head).send_undisturbed(body);
         let answer = client.last_answer();
         assert!([413, 415].contains(&answer.status), "{answer:?}");
         let length = answer.body.len().to_string();

@@ -48,6 +48,12 @@ impl Raw {
         self
     }
 
+    /// Sends bytes, all of which the peer has to take.
+    pub fn send_undisturbed(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.write_all(bytes).unwrap();
+        self
+    }
+
     /// Everything until the server closes the connection.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -3,16 +3,15 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use pingora_core::protocols::Shutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::{Instant, timeout};
 
 use super::super::head::Framing;
 use super::super::wire::Wire;
 
-const WRITE_IDLE: Duration = Duration::from_secs(60);
+const WRITE_IDLE: Duration = Duration::from_mins(1);
 /// Longer than anything here waits; with the clock paused it passes at once.
-const LONG: Duration = Duration::from_secs(3600);
+const LONG: Duration = Duration::from_hours(1);
 const HEAD: &str = "HEAD";
 
 /// A client and the server's end of its connection, with room for `room` bytes on the way.
@@ -153,10 +152,10 @@ async fn a_client_that_reads_slowly_is_not_cut() {
     reading.await.unwrap();
 }
 
-/// How long closing takes when the client neither reads nor closes.
+/// How long closing takes, as Pingora does it.
 async fn time_to_close(wire: &mut Wire) -> Duration {
     let start = Instant::now();
-    Shutdown::shutdown(wire).await;
+    wire.shutdown().await.unwrap();
     start.elapsed()
 }
 
@@ -180,6 +179,17 @@ async fn a_client_that_still_sends_is_listened_to_for_a_moment() {
     drop(client);
     let time = time_to_close(&mut wire).await;
     assert_eq!(time, Duration::ZERO, "a client that closes ends it");
+
+    let (client, mut wire) = connected(1024);
+    wire.begin(0, Framing::Chunked);
+    wire.end();
+    let time = time_to_close(&mut wire).await;
+    assert_eq!(
+        time,
+        Duration::ZERO,
+        "between requests there is nothing to wait for"
+    );
+    drop(client);
 }
 
 #[tokio::test(start_paused = true)]
