@@ -39,9 +39,20 @@ impl From<StoreError> for Problem {
     }
 }
 
+impl StoreError {
+    /// Whether the connection that it came over is of no more use.
+    pub(super) fn spoils_connection(&self) -> bool {
+        match self {
+            Self::Missing | Self::Precondition => false,
+            Self::Unavailable(_) => true,
+            Self::Sql(error) => spoils_connection(error),
+        }
+    }
+}
+
 /// Whether no statement after this one can do better on the same connection: PostgreSQL closes it
 /// after anything FATAL, and one that became a replica stays one.
-pub(super) fn spoils_connection(error: &tokio_postgres::Error) -> bool {
+fn spoils_connection(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_none_or(|refusal| {
         matches!(
             refusal.parsed_severity(),

@@ -7,7 +7,7 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::failure::{StoreError, spoils_connection};
+use super::failure::StoreError;
 use super::input::{NewNote, NotePatch};
 use super::note::{Note, NoteId};
 use super::page::{Cursor, Page, PageRequest};
@@ -185,17 +185,18 @@ async fn query(
     parameters: Parameters<'_>,
 ) -> Result<Vec<Row>, StoreError> {
     let client = database.client().await?;
-    let outcome = match client.prepare_cached(sql).await {
-        Ok(statement) => client.query(&statement, parameters).await,
-        Err(error) => Err(error),
+    let outcome = async {
+        let statement = database.answer(client.prepare_cached(sql)).await??;
+        Ok(database
+            .answer(client.query(&statement, parameters))
+            .await??)
     };
-    outcome.map_err(|error| {
-        if spoils_connection(&error) {
-            // Not back to the pool, which may not have seen yet that it is closed.
-            drop(Client::take(client));
-        }
-        StoreError::Sql(error)
-    })
+    let outcome = outcome.await;
+    if outcome.as_ref().is_err_and(StoreError::spoils_connection) {
+        // Not back to the pool, which may not have seen yet that it is closed.
+        drop(Client::take(client));
+    }
+    outcome
 }
 
 fn note(row: &Row) -> Result<Note, StoreError> {

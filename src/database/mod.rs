@@ -41,6 +41,9 @@ pub type Client = deadpool_postgres::Client;
 /// How long [`Database::ready`] may take.
 const READY_LIMIT: Duration = Duration::from_secs(2);
 
+/// For a statement and its answer on the way, beyond what PostgreSQL may take for it.
+const ON_THE_WAY: Duration = Duration::from_secs(3);
+
 /// Pauses between the attempts of [`Database::wait`]: the first, and the longest.
 const WAIT_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
@@ -58,6 +61,7 @@ struct Inner {
     connector: Connector,
     target: tokio_postgres::Config,
     acquire_timeout: Duration,
+    statement_timeout: Duration,
     health: Health,
 }
 
@@ -88,6 +92,7 @@ impl Database {
                 connector,
                 target: postgres.clone(),
                 acquire_timeout: config.acquire_timeout,
+                statement_timeout: config.statement_timeout,
                 health: Health::new(),
             }),
         })
@@ -105,6 +110,24 @@ impl Database {
                 Refusal::Exhausted => self.inner.health.exhausted(),
                 Refusal::Unreachable(reason) => self.unreachable(reason),
             })
+    }
+
+    /// Waits for the answer to one statement, a little longer than `database.statement_timeout`.
+    ///
+    /// PostgreSQL keeps that limit itself. This is for a network that has fallen silent, where its
+    /// word does not arrive and the connection would look well for ever.
+    ///
+    /// # Errors
+    /// [`Unavailable`] when there was none. Then the connection must not be lent again:
+    /// `drop(Client::take(client))`.
+    pub async fn answer<T>(&self, statement: impl Future<Output = T>) -> Result<T, Unavailable> {
+        let limit = self.inner.statement_timeout;
+        if limit.is_zero() {
+            return Ok(statement.await);
+        }
+        timeout(limit + ON_THE_WAY, statement)
+            .await
+            .map_err(|_| self.unreachable("no answer to a statement".into()))
     }
 
     /// Whether the database answers and has at least the schema this binary knows; takes at most

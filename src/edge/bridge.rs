@@ -248,8 +248,9 @@ impl Inflow for RequestInflow {
             }
             State::Reading => self.read(session).await,
             State::Done if session.is_body_done() => {
-                session.read_body_or_idle(true).await?;
-                Ok(())
+                // It returns when the client is gone, and takes that for a mistake of ours.
+                let gone = session.read_body_or_idle(true).await;
+                gone.map(drop).map_err(Error::into_down)
             }
             // The client is still sending what nobody wants: nothing to learn from that.
             State::Done => pending().await,

@@ -38,6 +38,15 @@ impl Redirect {
 }
 
 impl Respond {
+    /// 404, whatever is asked for.
+    pub(crate) fn not_found() -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            body: Bytes::new(),
+            content_type: HeaderValue::from_static("text/plain"),
+        }
+    }
+
     /// The content, or the error page of the status where there is none.
     pub(crate) fn answer(&self) -> Answer {
         let mut answer = reply::empty(self.status);

@@ -13,7 +13,7 @@ use super::plain_http::Ports;
 use super::route::Router;
 use super::security_headers::GeneralHeaders;
 use super::upstream::Upstream;
-use crate::config::{Action, Compression, Config};
+use crate::config::{Action, Compression, Config, Route};
 
 /// Everything a request needs to be answered.
 pub(crate) struct Snapshot {
@@ -51,7 +51,7 @@ impl Snapshot {
             .routes
             .iter()
             .map(|route| {
-                prepare(&route.action).with_context(|| match route.line {
+                prepare(route).with_context(|| match route.line {
                     0 => "in a default route".to_owned(),
                     line => format!("in the route at line {line}"),
                 })
@@ -74,9 +74,18 @@ impl Snapshot {
     }
 }
 
-fn prepare(action: &Action) -> anyhow::Result<Destination> {
-    Ok(match action {
+fn prepare(route: &Route) -> anyhow::Result<Destination> {
+    Ok(match &route.action {
         Action::App => Destination::App,
+        // Nobody named this directory, and the app works without it.
+        Action::Files(files) if route.line == 0 && !files.root.exists() => {
+            tracing::warn!(
+                "no files are served at {}: there is no {}",
+                route.path,
+                files.root.display()
+            );
+            Destination::Respond(Respond::not_found())
+        }
         Action::Files(files) => Destination::Files(StaticFiles::open(files)?),
         Action::Upstream {
             upstream,

@@ -21,7 +21,7 @@ use tokio_postgres::{Client, Config, NoTls};
 use tracing::{info, warn};
 
 use super::cluster::{Cluster, SUPERUSER, command};
-use super::files;
+use super::{files, socket};
 use crate::database::connect::explain;
 
 /// For a server that gives no sign of life at all after it was started.
@@ -99,7 +99,7 @@ impl Postmaster {
         match works_in(pid, &cluster.directory) {
             Some(true) => {}
             Some(false) => {
-                remove_stale(&path, pid, &cluster.directory).await?;
+                remove_stale(&path, pid, cluster).await?;
                 return Ok(None);
             }
             None if connect(cluster).await.is_ok() => {}
@@ -246,20 +246,24 @@ async fn answer(cluster: &Cluster) -> anyhow::Result<Client> {
 }
 
 /// Removes the pid file of a server that is gone while its number lives on in another program, which
-/// PostgreSQL itself would take for a server. Not before the last process of the old one has ended.
-async fn remove_stale(path: &Path, pid: Pid, directory: &Path) -> anyhow::Result<()> {
+/// PostgreSQL itself would take for a server; and the lock beside its socket, which has the same
+/// number. Not before the last process of the old one has ended.
+async fn remove_stale(path: &Path, pid: Pid, cluster: &Cluster) -> anyhow::Result<()> {
     let begin = Instant::now();
-    while anyone_works_in(directory) {
+    while anyone_works_in(&cluster.directory) {
         if begin.elapsed() > IMMEDIATE_STOP_LIMIT {
             bail!(
                 "processes of a PostgreSQL that crashed still run in {}: end them",
-                directory.display()
+                cluster.directory.display()
             );
         }
         sleep(ADOPTED_POLL).await;
     }
     info!("removing a stale postmaster.pid: process {pid} is another program now");
-    files::remove(path).with_context(|| format!("{} can't be removed", path.display()))
+    for file in [&socket::lock(&cluster.socket), path] {
+        files::remove(file).with_context(|| format!("{} can't be removed", file.display()))?;
+    }
+    Ok(())
 }
 
 /// The first line of `postmaster.pid`.

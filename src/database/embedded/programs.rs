@@ -21,6 +21,12 @@ const PLACES: [&str; 7] = [
     "/usr/libexec/postgresql*",
 ];
 
+/// What to do where there are none.
+const REMEDY: &str = "Install them (Debian, Ubuntu: apt-get install postgresql; Fedora: dnf install \
+    postgresql-server; macOS: brew install postgresql@17), or name their place in \
+    database.bin_dir, or use a server that already runs: \
+    DATABASE_URL=postgres://user:password@host/database";
+
 /// The programs of one installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Programs {
@@ -63,7 +69,7 @@ pub(super) fn find(bin_dir: Option<&Path>) -> anyhow::Result<Vec<Programs>> {
         let programs = Programs::in_directory(bin).with_context(|| {
             format!(
                 "database.bin_dir = {}: no working `postgres` and `initdb` there; on Debian it is \
-                 /usr/lib/postgresql/VERSION/bin",
+                 /usr/lib/postgresql/VERSION/bin. {REMEDY}",
                 bin.display()
             )
         })?;
@@ -96,12 +102,7 @@ fn find_in(directories: &[PathBuf]) -> anyhow::Result<Vec<Programs>> {
         }
     }
     if found.is_empty() {
-        bail!(
-            "no PostgreSQL server programs (postgres, initdb) found. Install them (Debian, Ubuntu: \
-             apt-get install postgresql; Fedora: dnf install postgresql-server; macOS: brew install \
-             postgresql@17), or name their place in database.bin_dir, or use a server that already \
-             runs: DATABASE_URL=postgres://user:password@host/database"
-        );
+        bail!("no PostgreSQL server programs (postgres, initdb) found. {REMEDY}");
     }
     Ok(found)
 }

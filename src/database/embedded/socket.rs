@@ -40,6 +40,11 @@ pub(super) fn directory(data_dir: &Path, owner: &Owner) -> anyhow::Result<PathBu
     Ok(chosen)
 }
 
+/// The file by which a server keeps others off its socket.
+pub(super) fn lock(directory: &Path) -> PathBuf {
+    directory.join(format!("{}.lock", &SOCKET_NAME[1..]))
+}
+
 /// Removes the directory of a server that has stopped, if it left nothing there.
 pub(super) fn remove(directory: &Path) {
     // The next start makes it again, or finds it.
