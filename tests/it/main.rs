@@ -8,6 +8,7 @@
 mod browser;
 mod door;
 mod modules;
+mod notes;
 mod own_router;
 mod routes;
 mod smoke;
