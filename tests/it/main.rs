@@ -7,6 +7,7 @@
 
 mod browser;
 mod door;
+mod durability;
 mod modules;
 mod notes;
 mod own_router;
