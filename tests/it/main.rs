@@ -10,6 +10,7 @@ mod door;
 mod durability;
 mod modules;
 mod notes;
+mod outage;
 mod own_router;
 mod routes;
 mod smoke;
