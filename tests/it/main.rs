@@ -16,4 +16,5 @@ mod routes;
 mod smoke;
 mod support;
 mod tls;
+mod two_instances;
 mod upstream;
