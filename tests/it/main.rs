@@ -6,6 +6,7 @@
 )]
 
 mod browser;
+mod commands;
 mod door;
 mod durability;
 mod modules;
