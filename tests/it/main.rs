@@ -9,6 +9,7 @@ mod browser;
 mod commands;
 mod door;
 mod durability;
+mod embedded;
 mod modules;
 mod notes;
 mod outage;
