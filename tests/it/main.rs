@@ -5,6 +5,7 @@
     reason = "nothing outside can reach into a test binary"
 )]
 
+mod access_log;
 mod browser;
 mod commands;
 mod door;
