@@ -5,9 +5,15 @@
     reason = "nothing outside can reach into a test binary"
 )]
 
+mod access_log;
 mod browser;
+mod commands;
 mod door;
+mod durability;
+mod embedded;
 mod modules;
+mod notes;
+mod outage;
 mod own_router;
 mod routes;
 mod http2;
@@ -15,4 +21,5 @@ mod signals;
 mod smoke;
 mod support;
 mod tls;
+mod two_instances;
 mod upstream;

@@ -9,16 +9,37 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
+use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use tokio_postgres::NoTls;
 use unibody::config::{Config, Secret};
 use unibody::database::{Database, embedded, migrations};
+
+use super::breakable::{Breakable, Target};
+use super::server::PATIENCE;
 
 /// A migrated, empty database that only this test uses.
 pub struct TestDatabase {
     /// `postgres://…` of the database.
     pub url: String,
+}
+
+/// A transaction of [`TestDatabase::hold`].
+pub struct Held {
+    release: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.release.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
 }
 
 struct Cluster {
@@ -51,6 +72,67 @@ impl TestDatabase {
         Self {
             url: with_database(&cluster.url, &name),
         }
+    }
+
+    /// A proxy in front of it, and the URL of this database through it.
+    pub fn behind_a_proxy(&self) -> (Breakable, String) {
+        let url = url::Url::parse(&self.url).unwrap();
+        let socket = percent_encoding::percent_decode_str(url.host_str().unwrap())
+            .decode_utf8()
+            .unwrap();
+        let proxy = Breakable::before(Target::Unix(format!("{socket}/.s.PGSQL.5432").into()));
+        let password = url.password().unwrap();
+        let through = format!(
+            "postgres://{}:{password}@{}{}?sslmode=disable",
+            url.username(),
+            proxy.address(),
+            url.path()
+        );
+        (proxy, through)
+    }
+
+    /// Keeps every reader and writer of the notes waiting until it is dropped.
+    pub fn lock_notes(&self) -> Held {
+        self.hold("LOCK TABLE notes IN ACCESS EXCLUSIVE MODE")
+    }
+
+    /// Runs a statement in a transaction that is rolled back when the result is dropped.
+    pub fn hold(&self, statement: &str) -> Held {
+        let (url, statement) = (self.url.clone(), format!("BEGIN; {statement}"));
+        let (release, released) = oneshot::channel::<()>();
+        let (sender, running) = channel();
+        let thread = std::thread::spawn(move || {
+            Runtime::new().unwrap().block_on(async {
+                let client = connect(&url).await;
+                client.batch_execute(&statement).await.unwrap();
+                sender.send(()).unwrap();
+                let _ = released.await;
+                client.batch_execute("ROLLBACK").await.unwrap();
+            });
+        });
+        running.recv().unwrap();
+        Held {
+            release: Some(release),
+            thread: Some(thread),
+        }
+    }
+
+    /// Waits until `count` connections to this database wait for what others hold.
+    pub fn wait_for_waiting(&self, count: i64) {
+        let begin = Instant::now();
+        let query = "SELECT count(*) FROM pg_stat_activity
+                     WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        while self.count(query) < count {
+            assert!(begin.elapsed() < PATIENCE, "fewer than {count} wait");
+        }
+    }
+
+    /// The same, leaving the runtime free for the requests that are to wait.
+    pub async fn waiting(&self, count: i64) {
+        let url = self.url.clone();
+        tokio::task::spawn_blocking(move || Self { url }.wait_for_waiting(count))
+            .await
+            .unwrap();
     }
 
     /// Runs one statement in this database, as an administrator would.

@@ -1,6 +1,9 @@
 //! What the tests stand on: a real server process, a real PostgreSQL, real sockets.
 
+pub mod api;
+pub mod breakable;
 pub mod browser;
+pub mod command;
 pub mod database;
 pub mod edge;
 pub mod handshake;

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::database::{TestDatabase, make_traversable};
 
 /// How long anything may take before the test gives up on it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running server and what it has said so far.
 pub struct Server {
@@ -30,11 +30,14 @@ pub struct Server {
     pub https: Option<SocketAddr>,
     /// Its database, unless it runs the embedded one or none.
     pub database: Option<TestDatabase>,
+    environment: Vec<(String, String)>,
 }
 
 /// How a server is to be started.
 pub struct Setup {
     config: String,
+    server: String,
+    is_plain: bool,
     database: Choice,
     directory: TempDir,
     environment: Vec<(String, String)>,
@@ -45,6 +48,11 @@ enum Choice {
     Embedded,
     Url(String),
 }
+
+/// `[server]` of a test that doesn't bring its own.
+const LISTENERS: &str = r#"http = ["127.0.0.1:0"]
+hosts = ["localhost", "127.0.0.1"]
+"#;
 
 impl Setup {
     /// A server that listens on free ports of 127.0.0.1 and serves the project's `public/`.
@@ -58,17 +66,32 @@ impl Setup {
         std::os::unix::fs::symlink(public, directory.path().join("public")).unwrap();
         Self {
             config: String::new(),
+            server: String::new(),
+            is_plain: false,
             database: Choice::Own,
             directory,
             environment: Vec::new(),
         }
     }
 
-    /// Further text of `config.toml`: whole tables. Give `[server]` and `[tls]` with
-    /// [`Self::server`] and [`Self::tls`].
+    /// Further text of `config.toml`: whole tables. A `[server]` among them takes the place of the
+    /// usual one, listeners and hosts included; [`Self::server`] adds to that.
     pub fn config(mut self, toml: &str) -> Self {
         self.config.push_str(toml);
         self.config.push('\n');
+        self
+    }
+
+    /// With further keys of `[server]`.
+    pub fn server(mut self, keys: &str) -> Self {
+        self.server.push_str(keys);
+        self.server.push('\n');
+        self
+    }
+
+    /// Without TLS: everything is served on the plain listener.
+    pub fn plain(mut self) -> Self {
+        self.is_plain = true;
         self
     }
 
@@ -98,39 +121,37 @@ impl Setup {
     /// Writes `config.toml`, starts the server and waits until it is ready.
     pub fn start(self) -> Server {
         let mut server = self.spawn();
-        server.wait_for_line("ready");
-        server.learn_addresses();
+        server.wait_until_ready();
         server
     }
 
     /// Writes `config.toml` and starts the server without waiting for anything.
-    pub fn spawn(self) -> Server {
-        let mut config = self.config;
+    pub fn spawn(mut self) -> Server {
+        std::fs::write(self.directory.path().join("config.toml"), self.toml()).unwrap();
+        let mut database = None;
+        match self.database {
+            Choice::Own => database = Some(TestDatabase::new()),
+            Choice::Url(url) => self.environment.push(("DATABASE_URL".to_owned(), url)),
+            Choice::Embedded => {}
+        }
+        Server::launch(self.directory, database, self.environment)
+    }
+
+    fn toml(&self) -> String {
+        let mut toml = self.config.clone();
+        if self.is_plain {
+            toml.push_str("[tls]\nmode = \"off\"\n");
+        }
         // A test that brings its own [server] names its listeners itself.
-        if !config.contains("[server]") {
-            config = format!(
-                "[server]\nhttp = [\"127.0.0.1:0\"]\nhttps = [\"127.0.0.1:0\"]\nhosts = [\"localhost\", \"127.0.0.1\"]\n\n{config}"
-            );
+        if toml.contains("[server]") {
+            return toml;
         }
-        std::fs::write(self.directory.path().join("config.toml"), config).unwrap();
-        let database = match &self.database {
-            Choice::Own => Some(TestDatabase::new()),
-            Choice::Embedded | Choice::Url(_) => None,
+        let https = if self.is_plain {
+            ""
+        } else {
+            "https = [\"127.0.0.1:0\"]\n"
         };
-        let mut command = Command::new(env!("CARGO_BIN_EXE_unibody"));
-        command
-            .current_dir(self.directory.path())
-            .env_remove("DATABASE_URL")
-            .envs(self.environment)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        match (&self.database, &database) {
-            (Choice::Url(url), _) => drop(command.env("DATABASE_URL", url)),
-            (_, Some(database)) => drop(command.env("DATABASE_URL", &database.url)),
-            _ => {}
-        }
-        Server::watch(command, self.directory, database)
+        format!("[server]\n{LISTENERS}{https}{}\n{toml}", self.server)
     }
 }
 
@@ -140,8 +161,15 @@ impl Server {
         Setup::new().start()
     }
 
-    fn watch(mut command: Command, directory: TempDir, database: Option<TestDatabase>) -> Self {
-        let mut process = command.spawn().unwrap();
+    /// Starts `unibody` in `directory` and listens to what it says.
+    pub fn launch(
+        directory: TempDir,
+        database: Option<TestDatabase>,
+        environment: Vec<(String, String)>,
+    ) -> Self {
+        let mut process = command_in(directory.path(), database.as_ref(), &environment)
+            .spawn()
+            .unwrap();
         let (sender, lines) = channel();
         let said = Arc::new(Mutex::new(Vec::new()));
         for stream in [
@@ -165,6 +193,7 @@ impl Server {
             http: None,
             https: None,
             database,
+            environment,
         }
     }
 
@@ -172,20 +201,9 @@ impl Server {
     pub fn restart(mut self) -> Self {
         self.stop_if_running();
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
-        let database = self.database.take();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_unibody"));
-        command
-            .current_dir(directory.path())
-            .env_remove("DATABASE_URL")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        if let Some(database) = &database {
-            command.env("DATABASE_URL", &database.url);
-        }
-        let mut server = Self::watch(command, directory, database);
-        server.wait_for_line("ready");
-        server.learn_addresses();
+        let environment = std::mem::take(&mut self.environment);
+        let mut server = Self::launch(directory, self.database.take(), environment);
+        server.wait_until_ready();
         server
     }
 
@@ -197,6 +215,23 @@ impl Server {
             config = config.replacen("127.0.0.1:0", &address.to_string(), 1);
         }
         std::fs::write(path, config).unwrap();
+    }
+
+    /// The same program as a command in the same directory with the same database.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = command_in(
+            self.directory.path(),
+            self.database.as_ref(),
+            &self.environment,
+        );
+        command.args(arguments);
+        command
+    }
+
+    /// Waits until it serves.
+    pub fn wait_until_ready(&mut self) {
+        self.wait_for_line("ready");
+        self.learn_addresses();
     }
 
     /// Waits for a line that contains `text` and returns it.
@@ -217,6 +252,15 @@ impl Server {
                     panic!("ended with {status} before {text:?}:\n{}", self.log())
                 }
             }
+        }
+    }
+
+    /// The line that contains `text`, whether it was said already or is still to come.
+    pub fn line_with(&mut self, text: &str) -> String {
+        let said = self.said.lock().unwrap().clone();
+        match said.into_iter().find(|line| line.contains(text)) {
+            Some(line) => line,
+            None => self.wait_for_line(text),
         }
     }
 
@@ -253,7 +297,7 @@ impl Server {
             match self.lines.recv_timeout(left) {
                 Ok(_) => {}
                 // Its output is closed by its end.
-                Err(RecvTimeoutError::Disconnected) => return Some(self.wait()),
+                Err(RecvTimeoutError::Disconnected) => return Some(self.process.wait().unwrap()),
                 Err(RecvTimeoutError::Timeout) => return None,
             }
         }
@@ -261,7 +305,10 @@ impl Server {
 
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
-        self.process.wait().unwrap()
+        match self.ends_within(PATIENCE) {
+            Some(status) => status,
+            None => panic!("it still runs"),
+        }
     }
 
     /// Asks it to stop and waits until it has.
@@ -270,16 +317,24 @@ impl Server {
         self.wait()
     }
 
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.wait();
+    }
+
     /// A file in its directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     fn learn_addresses(&mut self) {
-        for line in self.said.lock().unwrap().iter() {
+        let said = self.said.lock().unwrap();
+        for line in said.iter().filter(|line| line.contains("listening")) {
             let find = |scheme: &str| -> Option<SocketAddr> {
-                let (_, rest) = line.split_once(&format!("url={scheme}://"))?;
-                rest.split_whitespace().next()?.parse().ok()
+                let (_, rest) = line.split_once(&format!("{scheme}://"))?;
+                // As text it ends with the field, as JSON with the string.
+                rest.split(['"', ' ']).next()?.parse().ok()
             };
             self.http = self.http.or_else(|| find("http"));
             self.https = self.https.or_else(|| find("https"));
@@ -287,8 +342,12 @@ impl Server {
     }
 
     fn stop_if_running(&mut self) {
-        if matches!(self.process.try_wait(), Ok(None)) {
-            self.stop();
+        if !matches!(self.process.try_wait(), Ok(None)) {
+            return;
+        }
+        self.signal(Signal::SIGTERM);
+        if self.ends_within(PATIENCE).is_none() {
+            let _ = self.process.kill();
         }
     }
 }
@@ -301,4 +360,22 @@ impl Drop for Server {
             eprintln!("the server said:\n{}", self.log());
         }
     }
+}
+
+/// The program, told of `database` and of nothing else in our environment that it would read.
+fn command_in(
+    directory: &Path,
+    database: Option<&TestDatabase>,
+    environment: &[(String, String)],
+) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_unibody"));
+    command
+        .current_dir(directory)
+        .env_remove("DATABASE_URL")
+        .envs(database.map(|database| ("DATABASE_URL", &database.url)))
+        .envs(environment.iter().cloned())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
 }
