@@ -17,6 +17,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use tracing::info;
@@ -34,6 +36,12 @@ pub(super) const APP: &str = "unibody";
 
 /// Tried in this order: macOS before 15 and some containers lack the first.
 const LOCALES: [&str; 2] = ["C.UTF-8", "C"];
+
+/// How long a lock that somebody else holds is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Between two attempts to take it.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A cluster that can be started.
 #[derive(Debug)]
@@ -140,7 +148,7 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     let shown = path.display();
     let mut file =
         files::open_to_append(path).with_context(|| format!("{shown} can't be opened"))?;
-    match file.try_lock() {
+    match wait_for_lock(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let holder = files::read(path).unwrap_or_default();
@@ -157,6 +165,21 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     file.set_len(0)?;
     writeln!(file, "{}", std::process::id())?;
     Ok(file)
+}
+
+/// Takes the lock, and waits a moment for a holder that is about to go: a process that a restart
+/// overlaps with, or a child of one that was killed, which holds a copy between its fork and exec.
+fn wait_for_lock(file: &File) -> Result<(), TryLockError> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                // The kernel offers no wait for a lock that ends.
+                thread::sleep(LOCK_PAUSE);
+            }
+            taken => return taken,
+        }
+    }
 }
 
 /// The major version of the cluster in `directory`; `None` when there is none yet.
