@@ -178,7 +178,7 @@ async fn the_password_of_the_database_is_never_logged() {
     let password = password_of(&database.url);
     let (proxy, url) = database.behind_a_proxy();
     let mut server = Setup::new()
-        .config("[log]\nlevel = \"trace\"\n[database]\nacquire_timeout = \"1s\"")
+        .config("[log]\nlevel = \"trace\"")
         .database(&url)
         .start();
     let api = Api::http1(&server);
@@ -287,7 +287,7 @@ async fn healthcheck_tells_how_the_server_is() {
         let (proxy, url) = database.behind_a_proxy();
         let mut server = Setup::new()
             .config(&format!(
-                "[server]\nhttp = [\"127.0.0.1:{http}\"]\n{https}hosts = [{hosts}]\n[database]\nacquire_timeout = \"1s\"\n{tls}"
+                "[server]\nhttp = [\"127.0.0.1:{http}\"]\n{https}hosts = [{hosts}]\n{tls}"
             ))
             .database(&url)
             .start();

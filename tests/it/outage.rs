@@ -124,7 +124,7 @@ async fn a_silent_database_is_given_up_within_the_timeouts() {
     let database = TestDatabase::new();
     let (proxy, url) = database.behind_a_proxy();
     let server = Setup::new()
-        .config("[database]\nacquire_timeout = \"1s\"\nstatement_timeout = \"1s\"")
+        .config("[database]\nacquire_timeout = \"3s\"\nstatement_timeout = \"1s\"")
         .database(&url)
         .start();
     let api = Api::http2(&server);
@@ -141,7 +141,7 @@ async fn a_silent_database_is_given_up_within_the_timeouts() {
     let (in_flight, later) = tokio::join!(in_flight, stalled);
     for answer in later.into_iter().chain([in_flight]) {
         answer.assert_unavailable();
-        assert!(answer.took < Duration::from_secs(10), "{:?}", answer.took);
+        assert!(answer.took < Duration::from_secs(15), "{:?}", answer.took);
     }
     drop(lock);
     let not_ready = api.get("/readyz").await;
@@ -158,7 +158,7 @@ async fn a_silent_database_is_given_up_within_the_timeouts() {
 async fn a_request_that_finds_no_free_connection_is_told_to_come_back() {
     let database = TestDatabase::new();
     let server = Setup::new()
-        .config("[database]\npool_size = 2\nacquire_timeout = \"1s\"\nstatement_timeout = \"50s\"")
+        .config("[database]\npool_size = 2\nacquire_timeout = \"3s\"\nstatement_timeout = \"50s\"")
         .database(&database.url)
         .start();
     let api = Api::http2(&server);
@@ -176,11 +176,11 @@ async fn a_request_that_finds_no_free_connection_is_told_to_come_back() {
     for answer in refused {
         answer.assert_unavailable();
         assert!(
-            answer.took >= Duration::from_millis(900),
+            answer.took >= Duration::from_millis(2900),
             "{:?}",
             answer.took
         );
-        assert!(answer.took < AT_ONCE, "{:?}", answer.took);
+        assert!(answer.took < 2 * AT_ONCE, "{:?}", answer.took);
     }
     for answer in holders {
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -190,7 +190,7 @@ async fn a_request_that_finds_no_free_connection_is_told_to_come_back() {
 #[tokio::test]
 async fn a_statement_that_takes_too_long_is_given_up() {
     let database = TestDatabase::new();
-    let server = Setup::new()
+    let mut server = Setup::new()
         .config("[database]\nstatement_timeout = \"1s\"")
         .database(&database.url)
         .start();
@@ -198,7 +198,8 @@ async fn a_statement_that_takes_too_long_is_given_up() {
     let _lock = database.lock_notes();
     let answer = api.get("/api/notes").await;
     answer.assert_unavailable();
-    assert!(answer.took < AT_ONCE, "{:?}", answer.took);
+    assert!(answer.took < 2 * AT_ONCE, "{:?}", answer.took);
+    server.line_with("canceling statement due to statement timeout");
 }
 
 async fn assert_static_and_health_answer(api: &Api) {
