@@ -141,6 +141,8 @@ enum State {
     Reading,
     /// All of it has been read, or nobody wants the rest.
     Done,
+    /// The client has begun the next request: it is there, and that is all there is to know.
+    Unwatched,
 }
 
 impl RequestInflow {
@@ -215,6 +217,21 @@ impl RequestInflow {
         Ok(())
     }
 
+    /// Waits for the client to leave.
+    async fn watch(&mut self, session: &mut Session) -> Result<()> {
+        match session.read_body_or_idle(true).await {
+            // After chunks, whose end the door doesn't know, an early request comes through to here
+            // and has lost its first byte: this one is answered, that one left for a new connection.
+            Err(error) if *error.etype() == ErrorType::ConnectError => {
+                self.state = State::Unwatched;
+                session.set_keepalive(None);
+                Ok(())
+            }
+            // It returns when the client is gone, and takes that for a mistake of ours.
+            gone => gone.map(drop).map_err(Error::into_down),
+        }
+    }
+
     async fn hand_over(&mut self) {
         let Some(sender) = &self.sender else { return };
         let Ok(place) = sender.reserve().await else {
@@ -247,13 +264,9 @@ impl Inflow for RequestInflow {
                 call_for_body(session).await
             }
             State::Reading => self.read(session).await,
-            State::Done if session.is_body_done() => {
-                // It returns when the client is gone, and takes that for a mistake of ours.
-                let gone = session.read_body_or_idle(true).await;
-                gone.map(drop).map_err(Error::into_down)
-            }
+            State::Done if session.is_body_done() => self.watch(session).await,
             // The client is still sending what nobody wants: nothing to learn from that.
-            State::Done => pending().await,
+            State::Done | State::Unwatched => pending().await,
         }
     }
 }

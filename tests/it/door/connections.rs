@@ -3,6 +3,7 @@
 use std::net::Shutdown;
 
 use super::{connect, edge, get, post};
+use crate::support::server::Setup;
 
 #[test]
 fn a_connection_lives_on() {
@@ -96,6 +97,35 @@ fn what_follows_chunks_at_once_is_answered_or_left_for_a_new_connection() {
     assert_eq!(client.answer().status, 422);
     let next = client.answer();
     assert!(next.status == 0 || next.text() == "one", "{next:?}");
+}
+
+#[test]
+fn an_early_request_does_not_disturb_the_one_before() {
+    let server = Setup::new()
+        .config("[server]\nhttp = [\"127.0.0.1:0\"]\nhttps = []\n[tls]\nmode = \"off\"\n")
+        .start();
+    let database = server.database.as_ref().unwrap();
+    let body = "{\"title\":\"milk\"}";
+    let whole = post(&format!("Content-Length: {}\r\n", body.len())) + body;
+    let chunked = post("Transfer-Encoding: chunked\r\n")
+        + &format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    for (request, status, next) in [
+        (get("/api/notes"), 200, true),
+        (whole, 201, true),
+        // Where chunks end is known to no one before the door has the connection back.
+        (chunked, 201, false),
+    ] {
+        let mut client = connect(&server);
+        let lock = database.lock_notes();
+        client.send(request);
+        database.wait_for_waiting(1);
+        client.send(get("/healthz"));
+        // Answered on another connection: the server has had its time to read the early one.
+        assert_eq!(connect(&server).send(get("/healthz")).answer().status, 200);
+        drop(lock);
+        assert_eq!(client.answer().status, status);
+        assert_eq!(client.answer().status, if next { 200 } else { 0 });
+    }
 }
 
 #[test]
