@@ -107,9 +107,13 @@ export class EditorView {
     this.#title.focus();
   }
 
-  /** `tone` is "" (at rest), "unsaved" or "busy". */
-  state(words, tone) {
-    if (this.#state.textContent !== words) this.#state.textContent = words;
+  /** `tone` is "" (at rest), "unsaved" or "busy"; for the `rest` of the words there is no room on a phone. */
+  state(words, tone, rest = '') {
+    if (this.#state.textContent !== words + rest) {
+      const more = document.createElement('span');
+      more.textContent = rest;
+      this.#state.replaceChildren(words, more);
+    }
     this.#state.dataset.tone = tone;
     this.#saveLabel.textContent = tone === 'busy' ? 'Saving…' : 'Save';
     // Not `disabled`: that would throw the focus away in the moment of saving.

@@ -142,6 +142,8 @@ export class Editor {
     subject.isPending = false;
     this.#keepDraft();
     this.#view.unsay();
+    // The "Saved." of before would contradict a refusal.
+    this.#status.hush();
     const outcome = this.#saving.run(subject, text);
     this.#render();
     const error = await outcome;
@@ -257,7 +259,7 @@ export class Editor {
     const isDirty = this.isDirty;
     if (subject.isSaving) this.#view.state('Saving…', 'busy');
     else if (isDirty && subject.isKept === false) this.#view.state('Unsaved; too large for a draft', 'unsaved');
-    else if (isDirty) this.#view.state(subject.isNew ? 'Draft, not saved yet' : 'Unsaved changes', 'unsaved');
+    else if (isDirty) this.#view.state(subject.isNew ? 'Draft' : 'Unsaved', 'unsaved', subject.isNew ? ', not saved yet' : ' changes');
     else this.#view.state(subject.isNew ? 'New note' : 'Saved', '');
     this.#view.offer({ discard: isDirty && !subject.isSaving, remove: !subject.isNew });
     this.#view.facts(subject.base);

@@ -55,6 +55,11 @@ export class Status {
     this.#dismiss.hidden = true;
   }
 
+  /** Takes back a line that is no longer true; an offer stays. */
+  hush() {
+    if (!this.#run) this.clear();
+  }
+
   #start() {
     clearTimeout(this.#timer);
     if (this.#toast.classList.contains('is-shown')) this.#timer = setTimeout(() => this.clear(), this.#stay);

@@ -44,6 +44,11 @@ fn on_a_phone_one_thing_at_a_time_fills_the_screen() {
     page.sees("#title", "short");
     page.wait_for("document.querySelector('#side').inert", &json!(true));
     assert_fits(&page);
+    page.write("#body", "x");
+    page.sees("#editor-state", "Unsaved");
+    assert_fits(&page);
+    assert_not_cut(&page, "#editor-state");
+    page.click("#discard");
     page.go_back();
     page.sees_no("#editor");
     page.lists(&["short", &unbroken]);
@@ -120,6 +125,16 @@ fn assert_fits(page: &Browser) {
             .map((element) => `${element.tagName} ${element.id}: ${element.scrollWidth} in ${element.clientWidth}`)",
     );
     assert_eq!(wider, json!([]));
+}
+
+/// All of the words have room.
+#[track_caller]
+fn assert_not_cut(page: &Browser, css: &str) {
+    let widths = page.evaluate(&format!(
+        "(({{ scrollWidth, clientWidth }}) => [scrollWidth, clientWidth])(document.querySelector({}))",
+        json!(css)
+    ));
+    assert_eq!(widths[0], widths[1], "{css} is cut");
 }
 
 /// Text has the contrast that WCAG 2.2, section 1.4.3, asks for.

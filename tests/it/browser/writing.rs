@@ -147,6 +147,8 @@ fn a_change_by_somebody_else_is_not_overwritten_unasked() {
         database.count("SELECT count(*) FROM notes WHERE body = 'from there'"),
         1
     );
+    let toast = page.evaluate("getComputedStyle(document.querySelector('#toast')).opacity");
+    assert_eq!(toast, "0", "it still says “Saved.”, of the save before");
     // Nothing of ours is lost either.
     page.sees("#body", "from here, more");
 
