@@ -11,7 +11,7 @@ use crate::support::server::Server;
 fn markup_in_a_note_is_shown_as_text() {
     let server = Server::start();
     let page = browse(&server);
-    let title = r#"<script>window.hacked = 1</script>"#;
+    let title = "<script>window.hacked = 1</script>";
     let body = r#"<img src=x onerror="window.hacked = 2"> &amp; <b>bold</b>"#;
     super::write_note(&page, title, body);
     page.lists(&[title]);

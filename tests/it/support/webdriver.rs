@@ -1,6 +1,6 @@
 //! The wire to Chromium: a chromedriver of one's own, and WebDriver (W3C), which is JSON over HTTP.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
