@@ -277,7 +277,7 @@ async fn a_replaced_certificate_is_served_within_seconds_and_open_connections_go
     assert_eq!(open.leaf().as_ref(), old.chain_der[0]);
 
     let (stop, stopped) = watch::channel(false);
-    let task = tokio::spawn(Arc::clone(&certificates).keep_fresh(stopped));
+    let task = tokio::spawn(Arc::clone(&certificates).keep_fresh(Vec::new(), stopped));
     // As certbot does: one file after the other.
     fs::write(&pair.cert, &new.chain).unwrap();
     fs::write(&pair.key, &new.key).unwrap();

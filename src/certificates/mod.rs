@@ -2,12 +2,13 @@
 //!
 //! 1. [`Certificates::load`] gets the pairs that `tls.mode` asks for: [`self_signed`] makes one and
 //!    keeps it in the [`store`]; [`files`] reads the user's own. Both end as a [`pair`]: a chain
-//!    with the key that belongs to it, checked.
+//!    with the key that belongs to it, checked. [`acme`] gets them from a CA.
 //! 2. The [`resolver`] picks one by the name a client asks for, out of a table that is replaced as a
 //!    whole while listeners run; [`server_config`](mod@server_config) puts it into rustls.
 //! 3. [`Certificates::keep_fresh`](Certificates::keep_fresh) renews and reloads in the background,
 //!    and swaps the table.
 
+pub mod acme;
 mod durable;
 pub mod facts;
 pub mod files;
@@ -35,6 +36,8 @@ use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tracing::warn;
 
+use self::acme::challenge::ALPN_ACME_TLS;
+use self::acme::{Challenges, Seen, Wish};
 use self::pair::Pair;
 pub use self::resolver::Resolver;
 use self::resolver::{Table, UnknownName};
@@ -53,6 +56,8 @@ pub struct Certificates {
     unknown: UnknownName,
     origin: Origin,
     served: ArcSwap<Vec<Served>>,
+    /// Held while one of them is replaced.
+    publishing: Mutex<()>,
 }
 
 /// One certificate as it is served, for `certs list` and `status`.
@@ -70,6 +75,12 @@ pub struct Summary {
     pub source: Source,
     /// Why the last attempt to renew or reload it failed; `None` when that went well.
     pub last_error: Option<String>,
+    /// Of a CA's certificate: what is in storage.
+    pub stored: Option<Seen>,
+    /// Of a CA's certificate: what a handshake with this server got.
+    pub seen: Option<Seen>,
+    /// Of a CA's certificate: when the next order is due, or may be tried again.
+    pub next_attempt: Option<OffsetDateTime>,
 }
 
 /// Where a certificate comes from.
@@ -77,6 +88,8 @@ pub struct Summary {
 pub enum Source {
     /// Our own making.
     SelfSigned,
+    /// A CA's.
+    Acme,
     /// The user's file (the chain's).
     File(PathBuf),
 }
@@ -86,6 +99,7 @@ pub enum Source {
 enum Origin {
     Off,
     SelfSigned(SelfSigned),
+    Acme(acme::Managed),
     Files(Mutex<Vec<Watched>>),
 }
 
@@ -105,6 +119,12 @@ impl Certificates {
     /// # Errors
     /// Every certificate that cannot be made or read, one line each, with file and remedy.
     pub fn load(config: &Config) -> anyhow::Result<Self> {
+        if config.tls.mode == TlsMode::Acme {
+            let challenges = Arc::<Challenges>::default();
+            let (managed, served) = acme::Managed::load(config, Arc::clone(&challenges))?;
+            let origin = Origin::Acme(managed);
+            return Ok(Self::new(&config.tls, origin, served, challenges));
+        }
         Self::load_parts(&config.tls, &config.server.hosts)
     }
 
@@ -119,19 +139,55 @@ impl Certificates {
     /// # Errors
     /// When the system's random source fails.
     pub fn server_config(&self) -> anyhow::Result<rustls::ServerConfig> {
-        server_config::server_config(self.resolver(), self.min_version, &[ALPN_H2, ALPN_HTTP11])
+        let mut alpn = vec![ALPN_H2, ALPN_HTTP11];
+        if matches!(self.origin, Origin::Acme(_)) {
+            alpn.push(ALPN_ACME_TLS);
+        }
+        server_config::server_config(self.resolver(), self.min_version, &alpn)
     }
 
     /// What is served now, in the order of the configuration.
     #[must_use]
     pub fn summary(&self) -> Vec<Summary> {
-        self.served.load().iter().map(Served::summary).collect()
+        let served = self.served.load();
+        let summaries = served.iter().map(Served::summary);
+        let Origin::Acme(managed) = &self.origin else {
+            return summaries.collect();
+        };
+        summaries
+            .enumerate()
+            .map(|(index, summary)| {
+                let status = managed.status(index);
+                Summary {
+                    last_error: status.last_error,
+                    stored: status.stored,
+                    seen: status.served,
+                    next_attempt: status.next_attempt,
+                    ..summary
+                }
+            })
+            .collect()
+    }
+
+    /// What a CA may ask the plain listeners for; `None` where certificates come from no CA.
+    #[must_use]
+    pub fn challenges(&self) -> Option<Arc<Challenges>> {
+        matches!(self.origin, Origin::Acme(_)).then(|| self.resolver.challenges())
+    }
+
+    /// Has a new certificate ordered for `host` at once, whatever the schedule says, and with
+    /// [`Wish::Force`] whatever the CA's limits say. False when no CA's certificate is kept for it.
+    pub fn renew(&self, host: &str, wish: Wish) -> bool {
+        match &self.origin {
+            Origin::Acme(managed) => managed.wish(host, wish),
+            _ => false,
+        }
     }
 
     fn load_parts(tls: &Tls, hosts: &[HostPattern]) -> anyhow::Result<Self> {
         let now = OffsetDateTime::now_utc();
         let (origin, served) = match &tls.mode {
-            TlsMode::Off => (Origin::Off, Vec::new()),
+            TlsMode::Off | TlsMode::Acme => (Origin::Off, Vec::new()),
             TlsMode::SelfSigned => {
                 let self_signed = SelfSigned::new(Store::open(&tls.certs_dir)?, hosts);
                 let pair = self_signed.obtain(now)?;
@@ -145,19 +201,38 @@ impl Certificates {
                 (Origin::Files(Mutex::new(watched)), served)
             }
         };
+        Ok(Self::new(tls, origin, served, Arc::default()))
+    }
+
+    fn new(tls: &Tls, origin: Origin, served: Vec<Served>, challenges: Arc<Challenges>) -> Self {
         // Clients cannot verify a self-signed certificate by its name anyway, and on a machine
         // under test any name is as good; of the user's own certificates each has its sites.
         let unknown = match tls.mode {
             TlsMode::SelfSigned => UnknownName::Default,
-            TlsMode::Files(_) | TlsMode::Off => UnknownName::Refuse,
+            TlsMode::Acme | TlsMode::Files(_) | TlsMode::Off => UnknownName::Refuse,
         };
-        Ok(Self {
-            resolver: Arc::new(Resolver::new(table(&served, unknown))),
+        Self {
+            resolver: Arc::new(Resolver::new(table(&served, unknown), challenges)),
             min_version: tls.min_version,
             unknown,
             origin,
             served: ArcSwap::from_pointee(served),
-        })
+            publishing: Mutex::new(()),
+        }
+    }
+
+    /// What is served at `index`.
+    fn serving(&self, index: usize) -> Served {
+        self.served.load()[index].clone()
+    }
+
+    /// Serves `served` at `index` from the next handshake on.
+    fn serve(&self, index: usize, served: Served) {
+        // Others may be replaced at the same time.
+        let _publishing = self.publishing.lock();
+        let mut all = Vec::clone(&self.served.load());
+        all[index] = served;
+        self.publish(all);
     }
 
     /// Serves `served` from the next handshake on.
@@ -186,6 +261,9 @@ impl Served {
             serial: facts.serial.clone(),
             source: self.source.clone(),
             last_error: self.last_error.clone(),
+            stored: None,
+            seen: None,
+            next_attempt: None,
         }
     }
 }
@@ -194,6 +272,7 @@ impl fmt::Display for Source {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SelfSigned => formatter.write_str("self-signed"),
+            Self::Acme => formatter.write_str("acme"),
             Self::File(path) => write!(formatter, "{}", path.display()),
         }
     }

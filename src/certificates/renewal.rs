@@ -1,9 +1,11 @@
-//! Keeping certificates fresh while the server runs: one background task for all of them.
+//! Keeping certificates fresh while the server runs: one background task for all of them. Those of a
+//! CA have a module of their own, [`acme`](super::acme).
 //!
 //! A self-signed certificate is renewed in time; the user's own files are read every two seconds
 //! and served as soon as they have changed and are a pair again. What goes wrong leaves the
 //! certificate before in service.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,10 +27,19 @@ const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 const RETRY: Duration = Duration::from_mins(1);
 
 impl Certificates {
-    /// Renews and reloads until `shutdown` says true or its sender is gone.
-    pub async fn keep_fresh(self: Arc<Self>, mut shutdown: Receiver<bool>) {
-        if matches!(self.origin, Origin::Off) {
-            return;
+    /// Renews and reloads until `shutdown` says true or its sender is gone. `https` are the
+    /// addresses of our own TLS listeners, which must be accepting already.
+    pub async fn keep_fresh(self: Arc<Self>, https: Vec<SocketAddr>, mut shutdown: Receiver<bool>) {
+        match &self.origin {
+            Origin::Off => return,
+            Origin::Acme(managed) => {
+                tokio::select! {
+                    () = managed.run(&self, https) => {}
+                    _ = shutdown.wait_for(|stop| *stop) => {}
+                }
+                return;
+            }
+            Origin::SelfSigned(_) | Origin::Files(_) => {}
         }
         loop {
             let pause = self.pause(OffsetDateTime::now_utc());
@@ -51,7 +62,7 @@ impl Certificates {
     /// Looks once, and serves what is new.
     pub(super) fn refresh(&self, now: OffsetDateTime) {
         match &self.origin {
-            Origin::Off => {}
+            Origin::Off | Origin::Acme(_) => {}
             Origin::SelfSigned(self_signed) => self.refresh_self_signed(self_signed, now),
             Origin::Files(watched) => self.refresh_files(watched, now),
         }
@@ -61,7 +72,7 @@ impl Certificates {
     fn pause(&self, now: OffsetDateTime) -> Duration {
         match &self.origin {
             Origin::Files(_) => POLL,
-            Origin::Off => LONGEST_SLEEP,
+            Origin::Off | Origin::Acme(_) => LONGEST_SLEEP,
             Origin::SelfSigned(_) => {
                 let served = self.served.load();
                 let next = served

@@ -13,12 +13,14 @@ use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::acme::challenge::{ALPN_ACME_TLS, Challenges};
 use crate::config::HostPattern;
 
 /// Answers rustls from a [`Table`] that can be replaced while listeners run.
 #[derive(Debug)]
 pub struct Resolver {
     table: ArcSwap<Table>,
+    challenges: Arc<Challenges>,
 }
 
 /// Names and their certificates.
@@ -41,12 +43,19 @@ pub enum UnknownName {
 }
 
 impl Resolver {
-    /// Starts with `table`.
+    /// Starts with `table`; CAs are answered from `challenges`.
     #[must_use]
-    pub fn new(table: Table) -> Self {
+    pub fn new(table: Table, challenges: Arc<Challenges>) -> Self {
         Self {
             table: ArcSwap::from_pointee(table),
+            challenges,
         }
+    }
+
+    /// What CAs are answered from.
+    #[must_use]
+    pub fn challenges(&self) -> Arc<Challenges> {
+        Arc::clone(&self.challenges)
     }
 
     /// Replaces the table; handshakes that begin from now on see it.
@@ -109,8 +118,20 @@ impl Table {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.lookup(client_hello.server_name())
+        let name = client_hello.server_name();
+        if is_ca(&client_hello) {
+            return self.challenges.tls(name?);
+        }
+        self.lookup(name)
     }
+}
+
+/// Whether the client speaks `acme-tls/1` and nothing else, as a CA does that looks for a proof
+/// (RFC 8737, section 3). Whoever offers more protocols wants a site.
+fn is_ca(client_hello: &ClientHello<'_>) -> bool {
+    client_hello.alpn().is_some_and(|mut protocols| {
+        protocols.next() == Some(ALPN_ACME_TLS) && protocols.next().is_none()
+    })
 }
 
 /// Lower case and without the root's dot, which some clients send against RFC 6066, section 3.
@@ -214,7 +235,7 @@ mod tests {
     #[test]
     fn an_empty_table_refuses_everybody() {
         for unknown in [UnknownName::Refuse, UnknownName::Default] {
-            let resolver = Resolver::new(table(&[], unknown));
+            let resolver = Resolver::new(table(&[], unknown), Arc::default());
             assert!(resolver.lookup(None).is_none());
             assert!(resolver.lookup(Some("a.test")).is_none());
         }
@@ -222,7 +243,10 @@ mod tests {
 
     #[test]
     fn a_swap_is_seen_at_once() {
-        let resolver = Resolver::new(table(&[vec![exact("a.test")]], UnknownName::Refuse));
+        let resolver = Resolver::new(
+            table(&[vec![exact("a.test")]], UnknownName::Refuse),
+            Arc::default(),
+        );
         assert!(resolver.lookup(Some("a.test")).is_some());
         resolver.swap(table(&[vec![exact("b.test")]], UnknownName::Refuse));
         assert!(resolver.lookup(Some("a.test")).is_none());

@@ -154,7 +154,10 @@ fn name_of(host: &HostPattern) -> String {
 }
 
 /// Makes key and certificate, both as PEM.
-fn issue(names: &BTreeSet<String>, now: OffsetDateTime) -> anyhow::Result<(String, String)> {
+pub(super) fn issue(
+    names: &BTreeSet<String>,
+    now: OffsetDateTime,
+) -> anyhow::Result<(String, String)> {
     let key = KeyPair::generate().context("cannot make a P-256 key")?;
     let mut params = CertificateParams::default();
     params.subject_alt_names = names

@@ -21,7 +21,12 @@ const PAIR: &str = "pair.pem";
 /// The chain without the key.
 const CERTIFICATE: &str = "certificate.pem";
 /// What may lie beside our places without making the directory somebody else's.
-const OURS: [&str; 3] = [".gitignore", "lost+found", super::self_signed::PLACE];
+const OURS: [&str; 4] = [
+    ".gitignore",
+    "lost+found",
+    super::self_signed::PLACE,
+    super::acme::PLACE,
+];
 
 /// The directory `tls.certs_dir`.
 #[derive(Debug, Clone)]
@@ -39,7 +44,8 @@ impl Store {
         durable::create_directory(root).map_err(|error| unusable(root, "created", &error))?;
         if holds_only_ours(root) {
             // A fresh clone has the directory as git made it, with nothing in it but `.gitignore`.
-            if root.join(super::self_signed::PLACE).exists() {
+            let places = [super::self_signed::PLACE, super::acme::PLACE];
+            if places.iter().any(|place| root.join(place).exists()) {
                 durable::tighten(root);
             } else {
                 durable::make_private(root);
@@ -100,6 +106,21 @@ impl Store {
             .map_err(|error| unusable(&path, "written", &error))?;
         refresh_copy(&directory, text.as_bytes());
         Ok(pair)
+    }
+
+    /// Keeps the pair at `place` at `other` as well. One that is missing or damaged is not kept.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn copy(&self, place: &str, other: &str) -> anyhow::Result<()> {
+        let Ok(text) = fs::read_to_string(self.root.join(place).join(PAIR)) else {
+            return Ok(());
+        };
+        if Pair::parse(text.as_bytes(), text.as_bytes()).is_err() {
+            return Ok(());
+        }
+        let chain = without_key(&text);
+        self.save(other, chain, &text[chain.len()..]).map(drop)
     }
 }
 

@@ -45,11 +45,13 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
     let sockets = Sockets::bind(&config)?;
     let certificates = Arc::new(Certificates::load(&config)?);
     let tls = if config.has_tls() {
-        Some(Arc::new(certificates.server_config()?))
+        Some(edge::Tls {
+            config: Arc::new(certificates.server_config()?),
+            challenges: certificates.challenges(),
+        })
     } else {
         None
     };
-    tokio::spawn(certificates.keep_fresh(stopped.clone()));
 
     let database = tokio::select! {
         database = DatabaseSide::start(&config) => database?,
@@ -69,7 +71,10 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
 
     let address = announce(&config, &sockets);
     let app: Router = app::router(app::State::new(database.database.clone()));
+    let https = sockets.https.iter().map(|bound| bound.address).collect();
     let running = edge::start(&config, sockets, tls, app, output)?;
+    // After the listeners: a CA comes back to them, and so does the look at what is really served.
+    tokio::spawn(certificates.keep_fresh(https, stopped));
     tracing::info!(open = address, "ready");
 
     stop.requested().await;

@@ -8,8 +8,8 @@ use super::environment::escape;
 use super::keys::DEFAULT_HEADERS;
 use super::values::{mask_url_passwords, print_duration, print_size};
 use super::{
-    AccessFormat, Action, Coding, Compression, Config, Database, Log, LogFormat, Route, Server,
-    Tls, TlsMode, TlsVersion, Upstream,
+    AccessFormat, Acme, Action, Challenge, Coding, Compression, Config, Database, Log, LogFormat,
+    Route, Server, Tls, TlsMode, TlsVersion, Upstream,
 };
 
 impl Config {
@@ -21,6 +21,7 @@ impl Config {
         let mut out = Printer::default();
         server(&mut out, &self.server);
         tls(&mut out, &self.tls);
+        acme(&mut out, &self.acme);
         database(&mut out, &self.database);
         headers(&mut out, &self.headers);
         compression(&mut out, &self.compression);
@@ -63,6 +64,7 @@ fn server(out: &mut Printer, server: &Server) {
 fn tls(out: &mut Printer, tls: &Tls) {
     let (mode, files) = match &tls.mode {
         TlsMode::SelfSigned => ("self-signed", [].as_slice()),
+        TlsMode::Acme => ("acme", [].as_slice()),
         TlsMode::Files(files) => ("files", files.as_slice()),
         TlsMode::Off => ("off", [].as_slice()),
     };
@@ -82,6 +84,25 @@ fn tls(out: &mut Printer, tls: &Tls) {
         out.text("cert", pair.cert.display());
         out.text("key", pair.key.display());
     }
+}
+
+fn acme(out: &mut Printer, acme: &Acme) {
+    let challenges = acme.challenges.iter().map(|challenge| match challenge {
+        Challenge::Http01 => "http-01",
+        Challenge::TlsAlpn01 => "tls-alpn-01",
+    });
+    let ca_file = acme.ca_file.as_ref().map(|file| file.display().to_string());
+    out.heading("[acme]");
+    out.text("directory", &acme.directory);
+    out.text("email", acme.email.as_deref().unwrap_or_default());
+    out.texts("challenges", challenges);
+    out.text("ca_file", ca_file.unwrap_or_default());
+    out.text("profile", acme.profile.as_deref().unwrap_or_default());
+    let kid = acme.eab.as_ref().map(|eab| eab.kid.as_str());
+    out.text("eab_kid", kid.unwrap_or_default());
+    let key = acme.eab.as_ref().map(|_| "***");
+    out.text("eab_hmac_key", key.unwrap_or_default());
+    out.text("storage", "files");
 }
 
 fn database(out: &mut Printer, database: &Database) {

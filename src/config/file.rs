@@ -1,11 +1,12 @@
 //! The shape of `config.toml`: which key becomes which field.
 //!
-//! Tables with rules of their own have their own modules: [`tls`](super::tls),
+//! Tables with rules of their own have their own modules: [`tls`](super::tls), [`acme`](super::acme),
 //! [`header_tables`](super::header_tables), [`upstreams`](super::upstreams), [`routes`](super::routes).
 
 use std::num::NonZero;
 use std::time::Duration;
 
+use super::acme::{self, acme};
 use super::header_tables::headers;
 use super::read::{
     DECADE, LONGEST_TIMEOUT, body_size, boolean, choice, duration, duration_up_to,
@@ -35,16 +36,19 @@ pub(super) fn config(root: &Section<'_>) -> Config {
     let routes = routes(root, &upstreams, &server.hosts);
     // `[app]` has only keys of later versions yet; opening it checks them.
     root.table("app");
-    Config {
+    let config = Config {
         server,
         tls,
+        acme: acme(&root.table("acme")),
         database: database(&root.table("database")),
         headers,
         compression: compression(&root.table("compression")),
         upstreams,
         routes,
         log: log(&root.table("log")),
-    }
+    };
+    acme::check(root, &config);
+    config
 }
 
 fn server(section: &Section<'_>) -> Server {

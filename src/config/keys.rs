@@ -53,7 +53,7 @@ pub(super) static ROOT: Table = Table {
     keys: &[
         table("server", &SERVER),
         table("tls", &TLS),
-        planned("acme"),
+        table("acme", &ACME),
         table("database", &DATABASE),
         open("headers"),
         table("compression", &COMPRESSION),
@@ -98,13 +98,7 @@ static TIMEOUTS: Table = Table {
 static TLS: Table = Table {
     path: "tls",
     keys: &[
-        Key {
-            name: "mode",
-            kind: Kind::Value {
-                default: Some(r#""self-signed""#),
-                planned: &["acme"],
-            },
-        },
+        key("mode", r#""self-signed""#),
         key("certs_dir", r#""certs""#),
         key("redirect", "true"),
         key("min_version", r#""1.2""#),
@@ -116,6 +110,31 @@ static TLS: Table = Table {
 static TLS_FILES: Table = Table {
     path: "tls.files",
     keys: &[key("hosts", "[]"), optional("cert"), optional("key")],
+};
+
+static ACME: Table = Table {
+    path: "acme",
+    keys: &[
+        key("directory", r#""letsencrypt""#),
+        key("email", r#""""#),
+        key("challenges", r#"["tls-alpn-01", "http-01"]"#),
+        key("ca_file", r#""""#),
+        key("profile", r#""""#),
+        key("eab_kid", r#""""#),
+        Key {
+            name: "eab_hmac_key",
+            kind: Kind::Secret,
+        },
+        optional("eab_hmac_key_file"),
+        Key {
+            name: "storage",
+            kind: Kind::Value {
+                default: Some(r#""files""#),
+                planned: &["database"],
+            },
+        },
+        planned_except("webhook", r#""""#),
+    ],
 };
 
 static DATABASE: Table = Table {

@@ -5,11 +5,12 @@
 //! [`Mistakes`], each with its line and what to do about it.
 //!
 //! A reading passes through the modules in this order. `load` parses the TOML. `file` and the
-//! modules it names (`tls`, `header_tables`, `secrets`, `upstreams`, `routes`, `actions`) know its
+//! modules it names (`tls`, `acme`, `header_tables`, `secrets`, `upstreams`, `routes`, `actions`) know its
 //! shape. `reader` takes a table apart by the keys of `keys`, which has every default; `node` is one
 //! value in it, `read` and [`values`] make types of it, `environment` fills in its `${NAME}`. What is
 //! wrong goes to `mistakes`. `effective` prints a [`Config`] again.
 
+mod acme;
 mod actions;
 mod effective;
 mod environment;
@@ -51,6 +52,8 @@ pub struct Config {
     pub server: Server,
     /// Certificates and the versions of TLS.
     pub tls: Tls,
+    /// The CA of `tls.mode = "acme"`.
+    pub acme: Acme,
     /// Where the notes live.
     pub database: Database,
     /// Headers sent on every response, in the order of the file.
@@ -127,6 +130,8 @@ pub struct Tls {
 pub enum TlsMode {
     /// A certificate of our own making, kept in `certs_dir`.
     SelfSigned,
+    /// Certificates from a CA, as `[acme]` says.
+    Acme,
     /// The user's own pairs, at least one.
     Files(Vec<TlsFiles>),
     /// No TLS: a load balancer in front terminates it.
@@ -142,6 +147,41 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// PEM key.
     pub key: PathBuf,
+}
+
+/// `[acme]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acme {
+    /// URL of the CA's directory (RFC 8555, section 7.1.1). Default Let's Encrypt's.
+    pub directory: String,
+    /// Where the CA writes to. Default nowhere.
+    pub email: Option<String>,
+    /// How names are proven, at least one way, the preferred one first.
+    pub challenges: Vec<Challenge>,
+    /// PEM file with further roots that the directory's own certificate may descend from.
+    pub ca_file: Option<PathBuf>,
+    /// The CA's name for a kind of certificate, such as `shortlived`. Default the CA's own choice.
+    pub profile: Option<String>,
+    /// What ties the account to one that exists at the CA (RFC 8555, section 7.3.4).
+    pub eab: Option<Eab>,
+}
+
+/// External account binding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Eab {
+    /// Key identifier.
+    pub kid: String,
+    /// MAC key in base64url, as CAs show it.
+    pub hmac_key: Secret,
+}
+
+/// How a name is proven to be ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// A file over plain HTTP, asked for at port 80 (RFC 8555, section 8.3).
+    Http01,
+    /// A special certificate, asked for at port 443 (RFC 8737).
+    TlsAlpn01,
 }
 
 /// Oldest accepted version of TLS.

@@ -51,7 +51,7 @@ fn check_database_url(url: &str) -> Result<(), String> {
 
 /// The secret `key`, or the contents of the file that its twin names, without one line break at
 /// the end. Empty is none.
-fn secret(
+pub(super) fn secret(
     section: &Section<'_>,
     key: &str,
     twin: &str,

@@ -16,6 +16,7 @@ pub(super) fn tls(section: &Section<'_>, listeners: &Section<'_>, server: &mut S
     let pairs: Vec<_> = files.iter().filter_map(tls_files).collect();
     let mode = match section.value("mode", string_choice_of_mode) {
         Mode::SelfSigned => TlsMode::SelfSigned,
+        Mode::Acme => TlsMode::Acme,
         Mode::Off => TlsMode::Off,
         Mode::Files => {
             if files.is_empty() {
@@ -62,6 +63,7 @@ pub(super) fn tls(section: &Section<'_>, listeners: &Section<'_>, server: &mut S
 #[derive(Clone, Copy)]
 enum Mode {
     SelfSigned,
+    Acme,
     Files,
     Off,
 }
@@ -69,6 +71,7 @@ enum Mode {
 fn string_choice_of_mode(node: &Node<'_>) -> Option<Mode> {
     choice(&[
         ("self-signed", Mode::SelfSigned),
+        ("acme", Mode::Acme),
         ("files", Mode::Files),
         ("off", Mode::Off),
     ])(node)

@@ -2,7 +2,7 @@
 //!
 //! 1. Is there room for it? ([`limits`](super::limits))
 //! 2. On a TLS listener: the handshake, within its deadline.
-//! 3. HTTP/2 goes to [`http2`], everything else through the [`door`].
+//! 3. A CA's `tls-alpn-01` handshake ends here. HTTP/2 goes to [`http2`], everything else through the [`door`].
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::limits::{Caps, Full};
 use super::proxy::Proxy;
 use super::{Edge, door, http2};
+use crate::certificates::acme::challenge::ALPN_ACME_TLS;
 
 /// What a listener does with the connections it accepts.
 pub(super) struct Connection {
@@ -81,11 +82,17 @@ impl Connection {
         // Boxed: a handshake in progress is large, and its space must not stay as long as the
         // connection does.
         let handshake = Box::pin(self.handshake(acceptor, stream, address, shutdown));
-        let Some(stream) = handshake.await else {
+        let Some(mut stream) = handshake.await else {
             return;
         };
         let peer = Peer { address, tls: true };
-        if stream.selected_alpn_proto() == Some(ALPN::H2) {
+        let protocol = stream.selected_alpn_proto();
+        if let Some(ALPN::Custom(protocol)) = &protocol
+            && protocol.protocol() == ALPN_ACME_TLS
+        {
+            // The handshake was the answer (RFC 8737, section 3); nothing else is served here.
+            stream.shutdown().await;
+        } else if protocol == Some(ALPN::H2) {
             Box::pin(http2::serve(&self.edge, &self.proxy, stream, shutdown)).await;
         } else {
             door::serve(&self.edge, &self.proxy, stream, &peer, shutdown).await;

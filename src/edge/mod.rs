@@ -2,12 +2,14 @@
 //!
 //! In the order a request meets them:
 //! [`listeners`] accept, [`connection`] counts and decrypts, [`door`] (HTTP/1.1) and [`http2`] read
-//! requests, [`proxy`] takes each through its phases: [`admission`] says whether and where, and
+//! requests, [`proxy`] takes each through its phases: [`acme_challenge`] answers
+//! a CA, [`admission`] says of all others whether and where, and
 //! [`files`], the [`bridge`] to the app, a [`fixed`] answer or an [`upstream`] answer it through
 //! [`reply`]; [`compression`] and [`security_headers`] work on every answer, [`access_log`] tells
 //! of it.
 
 pub(crate) mod access_log;
+mod acme_challenge;
 mod admission;
 mod bridge;
 pub(crate) mod client_address;
@@ -53,6 +55,7 @@ use self::listeners::Bound;
 use self::plain_http::Ports;
 use self::proxy::Proxy;
 use self::snapshot::Snapshot;
+use crate::certificates::acme::Challenges;
 use crate::config::{Config, Timeouts};
 use crate::telemetry::Output;
 
@@ -62,6 +65,8 @@ pub(crate) struct Edge {
     pub(crate) app: Router,
     pub(crate) connections: Connections,
     pub(crate) access_log: AccessLog,
+    /// What a CA may ask for; `None` where certificates come from no CA.
+    pub(crate) challenges: Option<Arc<Challenges>>,
 }
 
 /// The sockets of one configuration, bound and not yet served.
@@ -71,6 +76,14 @@ pub struct Sockets {
     pub http: Vec<Bound>,
     /// TLS listeners.
     pub https: Vec<Bound>,
+}
+
+/// What TLS listeners need.
+pub struct Tls {
+    /// Makes their connections.
+    pub config: Arc<rustls::ServerConfig>,
+    /// What a CA may ask the plain listeners for; `None` where certificates come from no CA.
+    pub challenges: Option<Arc<Challenges>>,
 }
 
 /// The edge at work. Dropping it doesn't stop it: [`Running::stop`] does.
@@ -102,15 +115,15 @@ impl Sockets {
 
 /// Serves `sockets` as `config` says, handing the app's requests to `app`.
 ///
-/// `tls` makes the TLS listeners' connections; it may be `None` where there are none. Must be called
-/// within a tokio runtime; all of the edge runs there.
+/// `tls` is what the TLS listeners need; it may be `None` where there are none. Must be called within
+/// a tokio runtime; all of the edge runs there.
 ///
 /// # Errors
 /// A directory of a route that can't be opened, or a socket that can't be prepared.
 pub fn start(
     config: &Arc<Config>,
     sockets: Sockets,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Tls>,
     app: Router,
     output: &Output,
 ) -> anyhow::Result<Running> {
@@ -126,6 +139,7 @@ pub fn start(
         app,
         connections: Connections::new(),
         access_log,
+        challenges: tls.as_ref().and_then(|tls| tls.challenges.clone()),
     });
     let proxy = Arc::new(http_proxy(&pingora_conf(config), Proxy::new(edge.clone())));
 
@@ -145,7 +159,7 @@ pub fn start(
         )?);
     }
     if let Some(tls) = tls.filter(|_| !sockets.https.is_empty()) {
-        let acceptor = Acceptor::from_server_config(tls);
+        let acceptor = Acceptor::from_server_config(tls.config);
         accepting.push(listeners::accept(
             sockets.https,
             "https",

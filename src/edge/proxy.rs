@@ -1,7 +1,7 @@
 //! A request's way through the edge, phase by phase, in running order:
 //!
-//! 1. [`request_filter`](ProxyHttp::request_filter): who asks, is it a request we serve, and which
-//!    route takes it; everything but an upstream is answered right there.
+//! 1. [`request_filter`](ProxyHttp::request_filter): who asks, is it a CA, is it a request we serve,
+//!    and which route takes it; everything but an upstream is answered right there.
 //! 2. [`upstream_peer`](ProxyHttp::upstream_peer), [`upstream_request_filter`](ProxyHttp::upstream_request_filter),
 //!    [`request_body_filter`](ProxyHttp::request_body_filter): the way to an upstream.
 //! 3. [`upstream_response_filter`](ProxyHttp::upstream_response_filter): the way back. Compression
@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::header;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -24,11 +25,11 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use super::access_log::Line;
 use super::compression::Compression;
 use super::exchange::{Exchange, UNTRUSTED};
-use super::reply;
+use super::reply::{self, Answer};
 use super::route::PreparedRoute;
 use super::security_headers::SecurityHeaders;
 use super::snapshot::Destination;
-use super::{Edge, admission, bridge, upstream};
+use super::{Edge, acme_challenge, admission, bridge, upstream};
 
 /// The edge as Pingora sees it.
 pub(super) struct Proxy {
@@ -38,6 +39,17 @@ pub(super) struct Proxy {
 impl Proxy {
     pub(super) fn new(edge: Arc<Edge>) -> Self {
         Self { edge }
+    }
+
+    /// The answer to a CA that asks whether a name leads here: before hosts, redirects and routes.
+    fn answer_ca(&self, session: &Session) -> Option<Answer> {
+        let challenges = self.edge.challenges.as_ref()?;
+        let head = session.req_header();
+        let authority = match head.uri.authority() {
+            Some(authority) => Some(authority.as_str()),
+            None => head.headers.get(header::HOST)?.to_str().ok(),
+        };
+        acme_challenge::answer(challenges, &head.method, head.uri.path(), authority)
     }
 
     /// Answers the request, unless its route leads to an upstream.
@@ -90,6 +102,10 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         admission::open(session, exchange);
+        if let Some(answer) = self.answer_ca(session) {
+            reply::send(session, exchange, answer).await?;
+            return Ok(true);
+        }
         let route = match admission::admit(session, exchange) {
             Ok(route) => route,
             Err(answer) => {

@@ -31,7 +31,7 @@ level = "inof"
         "config.toml:6: server.max_body = \"20MB?\": not a size; write for example \"20MiB\"",
         "config.toml:7: server.workers = \"four\": must be a whole number from 0 to 1024, not text",
         "config.toml:8: tsl: unknown key; did you mean tls?",
-        "config.toml:11: tls.mode = \"of\": must be \"self-signed\" or \"files\" or \"off\"",
+        "config.toml:11: tls.mode = \"of\": must be \"self-signed\" or \"acme\" or \"files\" or \"off\"",
         "config.toml:13: route.host = \"localhost:80\": a host is a name alone, without scheme, port or path",
         "config.toml:14: route.path = \"api\": a path begins with \"/\", or with \"=/\" to match only itself",
         "config.toml:15: route.files = \"missing\": no directory",

@@ -1,5 +1,6 @@
 //! The configuration as its users meet it.
 
+mod acme;
 mod defaults;
 mod effective;
 mod loading;

@@ -11,8 +11,14 @@ fn planned_keys_are_refused() {
             "[server]\nproxy_protocol = true",
             "server.proxy_protocol = true",
         ),
-        ("[tls]\nmode = \"acme\"", "tls.mode = \"acme\""),
-        ("[acme]\nemail = \"a@b\"\neab_hmac_key = \"x\"", "acme"),
+        (
+            "[acme]\nstorage = \"database\"",
+            "acme.storage = \"database\"",
+        ),
+        (
+            "[acme]\nwebhook = \"https://a.test\"",
+            "acme.webhook = \"https://a.test\"",
+        ),
         (
             "[compression]\nalgorithms = [\"gzip\", \"br\"]",
             "compression.algorithms = \"br\"",

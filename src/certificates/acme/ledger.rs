@@ -1,0 +1,367 @@
+//! What was ordered for a name, how it ended, and when the next attempt may be.
+//!
+//! It is written before the CA hears of an order and again when the order has ended, so that
+//! neither a crash nor a restart loop makes the same mistake faster than the CA allows.
+
+use std::time::Duration as StdDuration;
+
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+
+use super::ari::Suggestion;
+use super::schedule::{self, History, Lifetime};
+use crate::config::Challenge;
+
+/// The shape this version writes.
+const VERSION: u32 = 1;
+/// Entries older than this say nothing about any limit.
+const REMEMBERED: Duration = Duration::days(8);
+/// Newer entries than these are kept in any case, for people to look at.
+const KEPT: usize = 10;
+
+/// The ledger of one name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    version: u32,
+    /// Oldest first.
+    attempts: Vec<Attempt>,
+    /// Failures since the last certificate.
+    failures: usize,
+    /// Not before this.
+    #[serde(with = "time::serde::rfc3339::option")]
+    next_attempt: Option<OffsetDateTime>,
+    /// Why the last attempt failed; `None` after one that went well.
+    last_error: Option<String>,
+    /// What the CA suggests for the certificate at hand.
+    pub suggestion: Option<Suggestion>,
+    /// The kind of challenge that went well the last time: it comes first the next time.
+    pub proven_by: Option<ProvenBy>,
+}
+
+/// One order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it began.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// When the CA found the name unproven, once for each challenge.
+    #[serde(default)]
+    pub failed_validations: Vec<Moment>,
+}
+
+/// A time, as JSON writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Moment(#[serde(with = "time::serde::rfc3339")] pub OffsetDateTime);
+
+/// How an order ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It runs, or this program ended in the middle of it.
+    Begun,
+    /// With a certificate.
+    Issued {
+        /// Its serial number in upper-case hexadecimal.
+        serial: String,
+        /// Whether it counts towards the CA's limit for the same names.
+        counts: bool,
+    },
+    /// Without.
+    Failed {
+        /// What a person is told.
+        error: String,
+    },
+}
+
+/// A challenge's name in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProvenBy {
+    /// `http-01`.
+    Http01,
+    /// `tls-alpn-01`.
+    TlsAlpn01,
+}
+
+/// Why a ledger cannot be read.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Cut off, or not ours.
+    #[error("is damaged ({0})")]
+    Damaged(String),
+    /// After a step back to an older version.
+    #[error("was written by a newer version of unibody")]
+    Newer,
+}
+
+impl Ledger {
+    /// One in which nothing was.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            version: VERSION,
+            attempts: Vec::new(),
+            failures: 0,
+            next_attempt: None,
+            last_error: None,
+            suggestion: None,
+            proven_by: None,
+        }
+    }
+
+    /// Reads what [`to_json`](Self::to_json) wrote.
+    ///
+    /// # Errors
+    /// See [`Unreadable`].
+    pub fn parse(json: &[u8]) -> Result<Self, Unreadable> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let damaged = |error: serde_json::Error| Unreadable::Damaged(error.to_string());
+        let Version { version } = serde_json::from_slice(json).map_err(damaged)?;
+        if version > VERSION {
+            return Err(Unreadable::Newer);
+        }
+        serde_json::from_slice(json).map_err(damaged)
+    }
+
+    /// As people may read it, too.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        // Nothing in it can fail to be JSON: strings, numbers, and times of four-digit years.
+        let mut json = serde_json::to_string_pretty(self).unwrap_or_default();
+        json.push('\n');
+        json
+    }
+
+    /// Notes that an order begins.
+    pub fn begin(&mut self, now: OffsetDateTime) {
+        self.attempts.push(Attempt {
+            at: now,
+            outcome: Outcome::Begun,
+            failed_validations: Vec::new(),
+        });
+        self.prune(now);
+        // Until the order has ended nobody knows better: a crash counts as a failure. The first
+        // crash costs no time, since most crashes are somebody's restart.
+        self.failures += 1;
+        self.next_attempt =
+            (self.failures > 1).then(|| schedule::retry_at(now, self.failures, None, None, 0.5));
+    }
+
+    /// Notes that the CA found the name unproven.
+    pub fn validation_failed(&mut self, now: OffsetDateTime) {
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.failed_validations.push(Moment(now));
+        }
+    }
+
+    /// Notes a certificate, which ends the order that began last.
+    pub fn issued(&mut self, serial: &str, lifetime: Lifetime) {
+        self.end(Outcome::Issued {
+            serial: serial.to_owned(),
+            counts: lifetime.counts(),
+        });
+        self.failures = 0;
+        self.next_attempt = None;
+        self.last_error = None;
+        self.suggestion = None;
+    }
+
+    /// Notes a failure, which ends the order that began last, and when to try again.
+    pub fn failed(
+        &mut self,
+        error: &str,
+        now: OffsetDateTime,
+        certificate: Option<Lifetime>,
+        retry_after: Option<StdDuration>,
+        random: f64,
+    ) -> OffsetDateTime {
+        self.end(Outcome::Failed {
+            error: error.to_owned(),
+        });
+        let next = schedule::retry_at(now, self.failures, certificate, retry_after, random);
+        self.next_attempt = Some(next);
+        self.last_error = Some(error.to_owned());
+        next
+    }
+
+    /// What of it delays an order.
+    #[must_use]
+    pub fn history(&self) -> History {
+        let counted =
+            |attempt: &&Attempt| matches!(attempt.outcome, Outcome::Issued { counts: true, .. });
+        let failed = self
+            .attempts
+            .iter()
+            .flat_map(|attempt| &attempt.failed_validations);
+        History {
+            next_attempt: self.next_attempt,
+            issued: self
+                .attempts
+                .iter()
+                .filter(counted)
+                .map(|attempt| attempt.at)
+                .collect(),
+            failed_validations: failed.map(|moment| moment.0).collect(),
+        }
+    }
+
+    /// Why the last attempt failed; `None` after one that went well.
+    #[must_use]
+    pub fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
+    }
+
+    /// Every order remembered, oldest first.
+    #[must_use]
+    pub fn attempts(&self) -> &[Attempt] {
+        &self.attempts
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.outcome = outcome;
+        }
+    }
+
+    fn prune(&mut self, now: OffsetDateTime) {
+        let surplus = self.attempts.len().saturating_sub(KEPT);
+        let old = self
+            .attempts
+            .iter()
+            .take_while(|attempt| attempt.at < now - REMEMBERED)
+            .count();
+        self.attempts.drain(..surplus.min(old));
+    }
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<Challenge> for ProvenBy {
+    fn from(challenge: Challenge) -> Self {
+        match challenge {
+            Challenge::Http01 => Self::Http01,
+            Challenge::TlsAlpn01 => Self::TlsAlpn01,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    const START: OffsetDateTime = datetime!(2027-01-01 00:00 UTC);
+    const QUARTER: Lifetime = Lifetime {
+        not_before: START,
+        not_after: datetime!(2027-04-01 00:00 UTC),
+    };
+
+    fn eventful() -> Ledger {
+        let mut ledger = Ledger::new();
+        ledger.begin(START);
+        ledger.issued("0A1B", QUARTER);
+        ledger.begin(START + Duration::days(1));
+        ledger.validation_failed(START + Duration::days(1));
+        ledger.failed(
+            "no \"way\"",
+            START + Duration::days(1),
+            Some(QUARTER),
+            None,
+            0.5,
+        );
+        ledger.proven_by = Some(ProvenBy::Http01);
+        ledger
+    }
+
+    #[test]
+    fn what_is_written_reads_the_same() {
+        for ledger in [Ledger::new(), eventful()] {
+            assert_eq!(Ledger::parse(ledger.to_json().as_bytes()).unwrap(), ledger);
+        }
+    }
+
+    #[test]
+    fn a_ledger_cut_off_anywhere_is_damaged_and_never_another_ledger() {
+        let json = eventful().to_json();
+        for length in 0..json.trim_end().len() {
+            let cut = Ledger::parse(&json.as_bytes()[..length]);
+            assert!(
+                matches!(cut, Err(Unreadable::Damaged(_))),
+                "cut at {length}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_newer_ledger_is_not_misread() {
+        let newer = br#"{"version":2,"attempts":{"another":"shape"}}"#;
+        assert_eq!(Ledger::parse(newer), Err(Unreadable::Newer));
+    }
+
+    #[test]
+    fn issued_and_failed_are_told_apart() {
+        let ledger = eventful();
+        let history = ledger.history();
+        assert_eq!(history.issued, [START]);
+        assert_eq!(history.failed_validations, [START + Duration::days(1)]);
+        let retry = START + Duration::days(1) + Duration::minutes(1);
+        assert_eq!(history.next_attempt, Some(retry));
+        assert_eq!(ledger.last_error(), Some("no \"way\""));
+    }
+
+    #[test]
+    fn one_crash_costs_nothing_and_a_crash_loop_slows_down() {
+        let mut ledger = Ledger::new();
+        let waits: Vec<_> = (0..4)
+            .map(|_| {
+                ledger.begin(START);
+                let next = ledger.history().next_attempt;
+                next.map(|next| (next - START).whole_minutes())
+            })
+            .collect();
+        assert_eq!(waits, [None, Some(10), Some(100), Some(24 * 60)]);
+        ledger.issued("01", QUARTER);
+        ledger.begin(START);
+        assert_eq!(ledger.history().next_attempt, None, "success forgives");
+    }
+
+    #[test]
+    fn what_no_limit_asks_for_is_forgotten() {
+        let mut ledger = Ledger::new();
+        for day in 0..40 {
+            ledger.begin(START + Duration::days(day));
+            ledger.issued("01", QUARTER);
+        }
+        assert_eq!(ledger.attempts().len(), KEPT);
+        let mut busy = Ledger::new();
+        for minute in 0..40 {
+            busy.begin(START + Duration::minutes(minute));
+            busy.issued("01", QUARTER);
+        }
+        assert_eq!(busy.attempts().len(), 40, "all of them count still");
+    }
+
+    #[test]
+    fn certificates_of_a_day_count_towards_no_limit() {
+        let mut ledger = Ledger::new();
+        ledger.begin(START);
+        let day = Lifetime {
+            not_before: START,
+            not_after: START + Duration::days(1),
+        };
+        ledger.issued("01", day);
+        assert!(ledger.history().issued.is_empty());
+    }
+}

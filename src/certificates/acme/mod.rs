@@ -1,0 +1,173 @@
+//! `tls.mode = "acme"`: certificates that a CA issues ([RFC 8555](https://www.rfc-editor.org/rfc/rfc8555)),
+//! renewed in time and seen to be served.
+//!
+//! The story of one name; [`keeper`] tells it for each name on its own:
+//! 1. At the start the last certificate in [`storage`] is served, or a throwaway self-signed one.
+//!    Nothing waits for the CA.
+//! 2. [`schedule`] decides, from the certificate, the CA's suggestion ([`ari`]) and the [`ledger`],
+//!    whether to order now or when to look again.
+//! 3. An order ([`order`]) proves the name through a [`challenge`] that the listeners answer. What goes
+//!    wrong gets its words in [`problem`]; the other kind of challenge is tried where it may help.
+//! 4. The certificate is stored, served from the next handshake on, and asked for in a handshake
+//!    with ourselves ([`verify`]): stored and served are two facts.
+//!
+//! [`directory`] is the CA and our account there, [`client`] the way to it.
+
+pub mod ari;
+pub mod challenge;
+mod client;
+mod directory;
+mod keeper;
+pub mod ledger;
+mod order;
+pub mod problem;
+pub mod schedule;
+pub mod storage;
+pub mod verify;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tracing::warn;
+
+pub use self::challenge::Challenges;
+use self::directory::Directory;
+use self::keeper::Keeper;
+pub use self::schedule::Wish;
+pub(super) use self::storage::PLACE;
+use self::storage::{Files, Storage};
+pub use self::verify::Seen;
+use super::pair::Pair;
+use super::{Certificates, Served, Source, self_signed};
+use crate::config::{Acme, Config, HostPattern};
+
+/// Orders that run at once; a server with a thousand names must not fall upon its CA.
+const ORDERS_AT_ONCE: usize = 4;
+
+/// The certificates of one configuration, and what keeps them fresh. `keepers` and the served
+/// certificates have the same order.
+pub(super) struct Managed {
+    shared: Arc<Shared>,
+    keepers: Vec<Arc<Keeper>>,
+}
+
+/// What the keepers of all names share.
+struct Shared {
+    settings: Acme,
+    directory: Directory,
+    storage: Arc<dyn Storage>,
+    challenges: Arc<Challenges>,
+    orders: Semaphore,
+}
+
+/// What is known of one name's certificate beside what is served.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The certificate in storage.
+    pub stored: Option<Seen>,
+    /// The certificate that a handshake with ourselves got, the last time it was tried.
+    pub served: Option<Seen>,
+    /// When the next order is due, or may be tried again.
+    pub next_attempt: Option<OffsetDateTime>,
+    /// Why the last order failed, or why there is none; `None` when all is well.
+    pub last_error: Option<String>,
+}
+
+impl Managed {
+    /// Loads what is there, without waiting for anybody; makes throwaway certificates for the rest.
+    pub(super) fn load(
+        config: &Config,
+        challenges: Arc<Challenges>,
+    ) -> anyhow::Result<(Self, Vec<Served>)> {
+        let acme = &config.acme;
+        let files = Files::new(
+            &config.tls.certs_dir,
+            &acme.directory,
+            acme.email.as_deref(),
+        );
+        let mut keepers = Vec::new();
+        let mut served = Vec::new();
+        for (index, name) in config.acme_hosts().into_iter().enumerate() {
+            let stored = files.load(&name).unwrap_or_else(|error| {
+                warn!("{name}: the stored certificate cannot be read: {error:#}");
+                None
+            });
+            let seen = stored.as_ref().map(|pair| Seen::of(pair.facts()));
+            served.push(match stored {
+                Some(pair) => serve(&name, pair),
+                None => throwaway(&name)?,
+            });
+            keepers.push(Arc::new(Keeper::new(index, name, seen)));
+        }
+        let shared = Shared {
+            settings: acme.clone(),
+            directory: Directory::new(acme)?,
+            storage: Arc::new(files),
+            challenges,
+            orders: Semaphore::new(ORDERS_AT_ONCE),
+        };
+        let shared = Arc::new(shared);
+        Ok((Self { shared, keepers }, served))
+    }
+
+    /// Keeps every name's certificate fresh, for ever. `https` is where our own listeners are.
+    pub(super) async fn run(&self, certificates: &Arc<Certificates>, https: Vec<SocketAddr>) {
+        let https: Arc<[SocketAddr]> = https.into();
+        // Dropped with this future: at the end of the program no order goes on.
+        let mut tasks = JoinSet::new();
+        for keeper in &self.keepers {
+            let (keeper, shared) = (Arc::clone(keeper), Arc::clone(&self.shared));
+            let (certificates, https) = (Arc::clone(certificates), Arc::clone(&https));
+            tasks.spawn(async move { keeper.supervised(&shared, &certificates, &https).await });
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// What is known of the certificate at `index`.
+    pub(super) fn status(&self, index: usize) -> Status {
+        self.keepers[index].status()
+    }
+
+    /// Wishes a new certificate for `name`; false if there is no such name.
+    pub(super) fn wish(&self, name: &str, wish: Wish) -> bool {
+        let keeper = self.keepers.iter().find(|keeper| keeper.name() == name);
+        if let Some(keeper) = keeper {
+            keeper.wish(wish);
+        }
+        keeper.is_some()
+    }
+}
+
+impl fmt::Debug for Managed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Managed")
+            .field("settings", &self.shared.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A certificate of the CA, ready to serve.
+fn serve(name: &str, pair: Pair) -> Served {
+    Served {
+        hosts: vec![HostPattern::Exact(name.to_owned())],
+        pair,
+        source: Source::Acme,
+        last_error: None,
+    }
+}
+
+/// A certificate that nobody trusts, so that there is HTTPS at all: clients may insist on it,
+/// and the CA's proof needs a listener.
+fn throwaway(name: &str) -> anyhow::Result<Served> {
+    let names = [name.to_owned()].into();
+    let (chain, key) = self_signed::issue(&names, OffsetDateTime::now_utc())?;
+    Ok(Served {
+        source: Source::SelfSigned,
+        ..serve(name, Pair::parse(chain.as_bytes(), key.as_bytes())?)
+    })
+}
