@@ -6,6 +6,7 @@
 )]
 
 mod access_log;
+mod acme;
 mod browser;
 mod commands;
 mod door;

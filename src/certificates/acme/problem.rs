@@ -62,7 +62,7 @@ impl Failure {
                 "the CA ({ca}) answered something that is not ACME ({error}); check acme.directory"
             )),
             error => Self::ours(format!(
-                "the CA ({ca}) cannot be reached: {}; check this machine's network and name resolution, and acme.directory",
+                "the CA ({ca}) gave no answer: {}; check this machine's network and name resolution, and acme.directory",
                 with_causes(error)
             )),
         }
