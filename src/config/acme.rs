@@ -157,7 +157,7 @@ fn uncertifiable(host: &str, profile: Option<&str>) -> Option<&'static str> {
         };
     }
     let ends_with = |end: &&str| host == *end || host.ends_with(&format!(".{end}"));
-    let private = !host.contains('.') || NOT_PUBLIC.iter().any(|end| ends_with(&end));
+    let private = !host.contains('.') || NOT_PUBLIC.iter().any(ends_with);
     private.then_some(
         "is no public name, so no public CA certifies it; name your domain, use tls.mode = \"self-signed\", or acme.directory of a CA of your own",
     )

@@ -50,10 +50,7 @@ async fn a_name_is_proven_by(challenge: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_other_challenge_takes_over() {
-    for (deaf_to, words) in [
-        ("tls-alpn-01", "port 443 of notes.test"),
-        ("http-01", "port 80 of notes.test"),
-    ] {
+    for deaf_to in BOTH {
         let ca = Pebble::setup().deaf_to(deaf_to).start().await;
         let challenges = [
             deaf_to,
@@ -71,7 +68,6 @@ async fn the_other_challenge_takes_over() {
                 .len(),
             1
         );
-        drop(words);
     }
 }
 
@@ -237,6 +233,29 @@ async fn truncated_files_are_set_aside_and_made_anew() {
         "{}",
         server.log()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_the_ca_has_forgotten_is_registered_again() {
+    let ca = Pebble::setup().start().await;
+    let mut server = ca.server(&[NAME], &BOTH).start();
+    server.wait_for_line(SERVED);
+    let server = stopped(server);
+    let place = place(&server);
+    let file = place.parent().unwrap().join("account-nobody.json");
+    let mut account: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let id = account["id"].as_str().unwrap();
+    account["id"] = json!(format!(
+        "{}/no-such-account",
+        id.rsplit_once('/').unwrap().0
+    ));
+    std::fs::write(&file, account.to_string()).unwrap();
+    std::fs::remove_file(place.join("pair.pem")).unwrap();
+    let mut server = server.restart();
+    server.wait_for_line("registered an account");
+    server.wait_for_line(SERVED);
+    ca.handshake(NAME).await.unwrap();
+    assert_eq!(ca.proxy.count("/sign-me-up"), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -115,8 +115,8 @@ fn server_name(name: &str) -> String {
         Ok(IpAddr::V6(six)) => {
             let digits = six.octets().into_iter().rev();
             let nibbles = digits.flat_map(|byte| [byte & 0xF, byte >> 4]);
-            let labels: String = nibbles.map(|nibble| format!("{nibble:x}.")).collect();
-            format!("{labels}ip6.arpa")
+            let labels: Vec<_> = nibbles.map(|nibble| format!("{nibble:x}")).collect();
+            format!("{}.ip6.arpa", labels.join("."))
         }
         Err(_) => name.to_owned(),
     }

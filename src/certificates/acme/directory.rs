@@ -170,6 +170,10 @@ impl Directory {
 }
 
 /// A failure of the storage.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that `map_err` asks for"
+)]
 pub(super) fn ours(error: anyhow::Error) -> Failure {
     Failure::ours(format!("{error:#}"))
 }

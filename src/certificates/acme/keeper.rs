@@ -6,7 +6,6 @@ use std::time::Duration as StdDuration;
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
-use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
@@ -16,10 +15,9 @@ use super::ari::{self, Suggestion};
 use super::ledger::{Ledger, ProvenBy};
 use super::order::{Issued, Job, word_of};
 use super::problem::{Failure, Kind};
-use super::schedule::{
-    Decision, FAILED_VALIDATIONS, Lifetime, Limit, Reason, SAME_NAMES, Situation, Wish, decide,
-};
+use super::schedule::{Decision, Lifetime, Situation, Wish, decide};
 use super::verify::{self, Seen};
+use super::words::{self, shown};
 use super::{Shared, Status, serve};
 use crate::certificates::pair::Pair;
 use crate::certificates::{Certificates, Source};
@@ -98,7 +96,6 @@ impl Keeper {
             certificates,
             https,
         };
-        look.observe().await;
         loop {
             // Nothing is left half done by a panic that the next look would trust: what counts
             // is in storage, and the locks here hold plain values.
@@ -136,11 +133,11 @@ impl Look<'_> {
         let decision = self.decide(now, current.as_ref(), &ledger);
         self.tell(decision, &ledger);
         match decision {
-            Decision::Wait(until) => self.pause(now, until, &ledger),
+            Decision::Wait(until) => pause(now, until, &ledger),
             Decision::Refuse(_, until) => {
                 // A wish that a limit refuses is answered by the refusal.
                 *self.keeper.wish.lock() = Wish::None;
-                self.pause(now, until, &ledger)
+                pause(now, until, &ledger)
             }
             Decision::Order(_) => {
                 // The semaphore is never closed.
@@ -306,7 +303,7 @@ impl Look<'_> {
         info!(
             "{name}: ordering a certificate from {} ({})",
             self.shared.directory.client.host(),
-            words(reason)
+            words::reason(reason)
         );
         ledger.begin(now);
         let outcome = match self.prepared(&ledger).await {
@@ -416,13 +413,7 @@ impl Look<'_> {
             self.keeper.name,
             failure.words,
             shown(next),
-            match left {
-                Some(certificate) => format!(
-                    "the certificate in service is valid until {}",
-                    shown(certificate.not_after)
-                ),
-                None => "and until then no browser trusts this name".to_owned(),
-            }
+            words::consequence(left.map(|certificate| certificate.not_after))
         );
         self.keeper.status.lock().last_error = Some(failure.words.clone());
         // It is kept in memory when it cannot be saved; why not is what failed above, or comes next.
@@ -432,10 +423,9 @@ impl Look<'_> {
     /// Asks our own listener, and says so when it does not serve what is stored.
     async fn verify(&self, stored: Option<&Pair>) {
         let before = self.keeper.status.lock().served.clone();
-        let Some(stored) = stored.map(|pair| Seen::of(pair.facts())) else {
-            return;
-        };
-        let Some(answer) = self.observe().await else {
+        let answer = self.observe().await;
+        let (Some(stored), Some(answer)) = (stored.map(|pair| Seen::of(pair.facts())), answer)
+        else {
             return;
         };
         let name = &self.keeper.name;
@@ -479,19 +469,8 @@ impl Look<'_> {
             Decision::Order(_) => return,
             Decision::Wait(until) => (until, None),
             Decision::Refuse(limit, until) => {
-                let words = match limit {
-                    Limit::SameNames => format!(
-                        "no order before {}: it would be certificate number {SAME_NAMES} for this name in 7 days, and public CAs lock a name out for a week then; is the directory with the certificates lost at each start? To order all the same: unibody certs renew {} --force",
-                        shown(until),
-                        self.keeper.name
-                    ),
-                    Limit::FailedValidations => format!(
-                        "no order before {}: public CAs allow {FAILED_VALIDATIONS} failed proofs of a name in an hour; the last failure: {}. To order all the same: unibody certs renew {} --force",
-                        shown(until),
-                        ledger.last_error().unwrap_or("unknown"),
-                        self.keeper.name
-                    ),
-                };
+                let last_error = ledger.last_error();
+                let words = words::refusal(limit, until, &self.keeper.name, last_error);
                 (until, Some(words))
             }
         };
@@ -510,18 +489,6 @@ impl Look<'_> {
         *refused = refusal;
     }
 
-    fn pause(&self, now: OffsetDateTime, until: OffsetDateTime, ledger: &Ledger) -> StdDuration {
-        let jitter = 0.9 + 0.2 * random();
-        let ask = ledger
-            .suggestion
-            .as_ref()
-            .map(|suggestion| suggestion.ask_again);
-        let next = ask.map_or(until, |ask| ask.min(until));
-        // Negative when it has come meanwhile.
-        let pause = StdDuration::try_from((next - now).max(Duration::ZERO)).unwrap_or_default();
-        pause.min(LOOK.mul_f64(jitter))
-    }
-
     fn note_error(&self, words: &str) {
         let mut status = self.keeper.status.lock();
         if status.last_error.as_deref() != Some(words) {
@@ -529,6 +496,19 @@ impl Look<'_> {
         }
         status.last_error = Some(words.to_owned());
     }
+}
+
+/// How long to sleep: until the next thing is due, but not past the next look.
+fn pause(now: OffsetDateTime, until: OffsetDateTime, ledger: &Ledger) -> StdDuration {
+    let jitter = 0.9 + 0.2 * random();
+    let ask = ledger
+        .suggestion
+        .as_ref()
+        .map(|suggestion| suggestion.ask_again);
+    let next = ask.map_or(until, |ask| ask.min(until));
+    // Negative when it has come meanwhile.
+    let pause = StdDuration::try_from((next - now).max(Duration::ZERO)).unwrap_or_default();
+    pause.min(LOOK.mul_f64(jitter))
 }
 
 /// From when to when `pair` is valid.
@@ -562,23 +542,6 @@ fn joined(failures: Vec<Failure>) -> Failure {
         Some(last) => Failure { words, ..last },
         None => Failure::ours("no challenge is configured"),
     }
-}
-
-fn words(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Missing => "there is none yet",
-        Reason::Expired => "the last one has expired",
-        Reason::Emergency => "the last one is about to expire",
-        Reason::Suggested => "the CA suggests it",
-        Reason::Due => "the last one has lived long enough",
-        Reason::Wished => "as asked for",
-    }
-}
-
-/// `2027-01-01T00:00:00Z`.
-fn shown(at: OffsetDateTime) -> String {
-    let seconds = at.replace_nanosecond(0).unwrap_or(at);
-    seconds.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }
 
 /// Uniform in 0..1.

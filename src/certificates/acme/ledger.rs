@@ -79,11 +79,12 @@ pub enum Outcome {
 
 /// A challenge's name in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub enum ProvenBy {
     /// `http-01`.
+    #[serde(rename = "http-01")]
     Http01,
     /// `tls-alpn-01`.
+    #[serde(rename = "tls-alpn-01")]
     TlsAlpn01,
 }
 

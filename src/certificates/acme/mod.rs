@@ -24,6 +24,7 @@ pub mod problem;
 pub mod schedule;
 pub mod storage;
 pub mod verify;
+mod words;
 
 use std::fmt;
 use std::net::SocketAddr;
