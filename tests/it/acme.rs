@@ -169,7 +169,7 @@ async fn what_the_ca_asks_for_in_retry_after_is_obeyed() {
         server.wait_for_line(SERVED);
         let ordered = ca.proxy.passed("/order-plz")[0].at;
         // The line comes a moment after the refusal itself.
-        assert!(ordered - refused > Duration::from_millis(2000), "{status}");
+        assert!(ordered - refused > Duration::from_secs(2), "{status}");
         ca.handshake(NAME).await.unwrap();
     }
 }

@@ -61,6 +61,10 @@ impl Edge {
         let (http, https) = (sockets.http[0].address, sockets.https[0].address);
         let tls = Some(Arc::new(certificates.server_config().unwrap()));
         let output = Output::stdout().unwrap();
+        let tls = tls.map(|config| edge::Tls {
+            config,
+            challenges: None,
+        });
         let running = edge::start(&config, sockets, tls, app, &output).unwrap();
         drop(entered);
         Self {

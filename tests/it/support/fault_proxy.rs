@@ -306,9 +306,9 @@ impl Answer {
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = format!("HTTP/1.1 {} x\r\n", self.status);
         for (name, value) in &self.headers {
-            bytes.push_str(&format!("{name}: {value}\r\n"));
+            bytes.extend([name, ": ", value, "\r\n"]);
         }
-        bytes.push_str(&format!("Content-Length: {}\r\n\r\n", self.body.len()));
+        bytes.extend(["Content-Length: ", &self.body.len().to_string(), "\r\n\r\n"]);
         let mut bytes = bytes.into_bytes();
         bytes.extend(&self.body);
         bytes
@@ -337,11 +337,10 @@ async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Request> 
     let mut lines = text.lines();
     let mut first = lines.next()?.split(' ');
     let header = |name: &str| {
-        let found = text.lines().find_map(|line| {
+        text.lines().find_map(|line| {
             let (found, value) = line.split_once(": ")?;
             found.eq_ignore_ascii_case(name).then(|| value.to_owned())
-        });
-        found
+        })
     };
     let length: usize = header("content-length").map_or(0, |length| length.parse().unwrap());
     while bytes.len() < head + length {

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -24,6 +24,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::fault_proxy::FaultProxy;
 use super::server::{PATIENCE, Setup};
+
+/// The first port of each CA. Its address is its own, so nobody is in the way; and the system gives these
+/// to nobody who listens on every address, not even while the server under test is down.
+const PORTS: u16 = 20_000;
 
 /// A CA whose certificates are for `*.test`.
 pub struct Pebble {
@@ -72,7 +76,7 @@ impl CaSetup {
         let directory = tempfile::tempdir().unwrap();
         let address = own_address();
         let [http, tls, dns, dns_management, listen, management, nothing] =
-            std::array::from_fn(|_| free_port(address));
+            std::array::from_fn(|index| PORTS + u16::try_from(index).unwrap());
         let (chain, key) = make_authority(directory.path(), address);
         let looks_at = |challenge, port| {
             if self.deaf == Some(challenge) {
@@ -154,7 +158,7 @@ impl Pebble {
     /// A CA that rejects half of all nonces, and whose certificates are valid for 90 days.
     pub fn setup() -> CaSetup {
         CaSetup {
-            validity: Duration::from_secs(90 * 86_400),
+            validity: Duration::from_hours(90 * 24),
             deaf: None,
         }
     }
@@ -268,11 +272,6 @@ fn own_address() -> Ipv4Addr {
         process[3],
         NEXT.fetch_add(1, Ordering::Relaxed),
     )
-}
-
-fn free_port(address: Ipv4Addr) -> u16 {
-    let listener = TcpListener::bind((address, 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// Makes the root and the leaf of the CA's own HTTPS; answers chain and key.
