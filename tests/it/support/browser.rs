@@ -19,7 +19,7 @@ const HELPERS: &str = "
         .filter(visible).map((row) => row.querySelector('.note-title').innerText);
 ";
 
-/// Keys as WebDriver writes them.
+/// Keys as the protocol writes them.
 pub mod key {
     pub const BACKSPACE: char = '\u{e003}';
     pub const CONTROL: char = '\u{e009}';

@@ -1,4 +1,4 @@
-//! The wire to Chromium: a chromedriver of one's own, and WebDriver (W3C), which is JSON over HTTP.
+//! The wire to Chromium: a chromedriver of one's own, spoken to in the W3C's `WebDriver`, JSON over HTTP.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -46,19 +46,19 @@ impl WebDriver {
         let home = tempfile::Builder::new()
             .prefix("unibody-browser-")
             .tempdir()
-            .unwrap()
-            .keep();
+            .unwrap();
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
             // Chromium stays in this group, so the group is what has to end.
             .process_group(0)
-            .env("HOME", &home)
-            .env("TMPDIR", &home)
+            .env("HOME", home.path())
+            .env("TMPDIR", home.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("chromedriver: {error}; {HOW_TO_INSTALL}"));
+        let home = home.keep();
         let watcher = watch(driver.id(), &home);
         let mut output = driver.stdout.take().unwrap();
         let mut started = Self {
