@@ -132,8 +132,8 @@ fn programs_get_json() {
     let (status, json) = patient.json();
     assert_eq!((status, &json["ok"]), (0, &true.into()), "{json}");
 
-    let patient = Patient::new(&server("data_dir = \"data\""))
-        .file("certs", "")
+    let patient = Patient::new(&(server("") + "[tls]\ncerts_dir = \"kept/certs\"\n"))
+        .file("kept", "")
         .database(&database.url);
     let (status, json) = patient.json();
     assert_eq!((status, &json["ok"]), (1, &false.into()), "{json}");
@@ -185,14 +185,16 @@ fn a_ca_that_cannot_be_reached_and_names_that_lead_nowhere_fail() {
     drop(closed);
     let database = TestDatabase::new();
     let config = server("hosts = [\"notes.invalid\"]")
-        + &format!("[tls]\nmode = \"acme\"\n[acme]\ndirectory = \"https://{address}/dir\"\n");
+        + &format!(
+            "[tls]\nmode = \"acme\"\ncerts_dir = \"kept/certs\"\n[acme]\ndirectory = \"https://{address}/dir\"\n"
+        );
     let report = Patient::new(&config)
-        .file("certs", "in the way")
+        .file("kept", "in the way")
         .database(&database.url)
         .report();
     report.fails("certificate authority: ", "acme.directory");
     report.fails("dns: notes.invalid leads nowhere", "A or AAAA record");
-    report.fails("certs is not a directory", "move it away");
+    report.fails("kept is not a directory", "move it away");
     assert_eq!(report.lines("FAIL").len(), 3, "{}", report.said);
     assert!(report.said.contains("ok    orders: 4 of 4 left"));
     let summary = report.said.lines().last().unwrap();
