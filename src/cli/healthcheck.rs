@@ -64,22 +64,33 @@ async fn ask(config: &Config, endpoint: &str) -> anyhow::Result<u16> {
         (_, Some(listener)) => (listener, false),
         _ => bail!("the configuration has no listener to ask"),
     };
-    let address = loopback(*listener);
+    let answer = exchange(*listener, tls, &host, endpoint).await?;
+    parse_status(&answer).context("the server's answer is not HTTP")
+}
+
+/// What `listener` answers to a GET of `endpoint`, as it came over the wire.
+pub(super) async fn exchange(
+    listener: SocketAddr,
+    tls: bool,
+    host: &str,
+    endpoint: &str,
+) -> anyhow::Result<Vec<u8>> {
+    let address = loopback(listener);
     let socket = TcpStream::connect(address)
         .await
         .with_context(|| format!("cannot connect to {address}: is the server running?"))?;
     if !tls {
-        return request(socket, &host, endpoint).await;
+        return request(socket, host, endpoint).await;
     }
-    let name = ServerName::try_from(host.clone()).context("the host has no valid name")?;
+    let name = ServerName::try_from(host.to_owned()).context("the host has no valid name")?;
     let stream = TlsConnector::from(Arc::new(client_config()?))
         .connect(name, socket)
         .await
         .context("the TLS handshake with the server failed")?;
-    request(stream, &host, endpoint).await
+    request(stream, host, endpoint).await
 }
 
-async fn request<S>(mut stream: S, host: &str, endpoint: &str) -> anyhow::Result<u16>
+async fn request<S>(mut stream: S, host: &str, endpoint: &str) -> anyhow::Result<Vec<u8>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -89,13 +100,14 @@ where
     stream.write_all(head.as_bytes()).await?;
     let mut answer = Vec::new();
     let read = stream.take(MAX_ANSWER).read_to_end(&mut answer).await;
-    parse_status(&answer).with_context(|| match read {
-        Ok(_) => "the server's answer is not HTTP".to_owned(),
-        Err(error) => format!("the connection broke: {error}"),
-    })
+    match read {
+        // A peer that has answered may end its connection as it likes.
+        Err(error) if answer.is_empty() => Err(error).context("the connection broke"),
+        _ => Ok(answer),
+    }
 }
 
-fn parse_status(answer: &[u8]) -> Option<u16> {
+pub(super) fn parse_status(answer: &[u8]) -> Option<u16> {
     let line = answer.split(|&byte| byte == b'\r').next()?;
     std::str::from_utf8(line)
         .ok()?
@@ -106,7 +118,7 @@ fn parse_status(answer: &[u8]) -> Option<u16> {
 }
 
 /// A name the server takes for its own.
-fn host(config: &Config) -> String {
+pub(super) fn host(config: &Config) -> String {
     match config.server.hosts.first() {
         Some(HostPattern::Exact(name)) => name.clone(),
         Some(HostPattern::Wildcard(suffix)) => format!("healthcheck.{suffix}"),

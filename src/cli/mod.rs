@@ -4,6 +4,7 @@
 mod check;
 mod config;
 mod database;
+mod doctor;
 mod healthcheck;
 mod migrate;
 mod seed;
@@ -58,12 +59,17 @@ enum Command {
     /// Ask the running server how it is: exit status 0 when well, 1 when not
     #[command(after_help = healthcheck::HELP)]
     Healthcheck(healthcheck::Arguments),
+    /// Look for what keeps the server from working here, each with its remedy
+    #[command(after_help = doctor::HELP)]
+    Doctor(doctor::Arguments),
 }
 
 /// Why a command failed, as far as its exit status goes.
 enum Failure {
     Config(Mistakes),
     Other(anyhow::Error),
+    /// The command has said everything itself.
+    Reported,
 }
 
 type Outcome = Result<(), Failure>;
@@ -81,6 +87,7 @@ pub fn run() -> ExitCode {
         Command::Migrate(arguments) => migrate::run(config, &arguments),
         Command::Seed(arguments) => seed::run(config, &arguments),
         Command::Healthcheck(arguments) => healthcheck::run(config, &arguments),
+        Command::Doctor(arguments) => doctor::run(config, &arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -92,6 +99,7 @@ pub fn run() -> ExitCode {
             eprintln!("unibody: {error:#}");
             ExitCode::FAILURE
         }
+        Err(Failure::Reported) => ExitCode::FAILURE,
     }
 }
 

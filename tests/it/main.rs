@@ -9,6 +9,7 @@ mod access_log;
 mod acme;
 mod browser;
 mod commands;
+mod doctor;
 mod door;
 mod durability;
 mod embedded;

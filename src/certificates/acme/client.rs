@@ -80,9 +80,17 @@ impl Client {
 
     /// Reads JSON from `url`, as anybody may.
     pub(super) async fn json<T: DeserializeOwned>(&self, url: &str) -> Result<T, Error> {
+        Ok(self.json_with_headers(url).await?.1)
+    }
+
+    /// The same, with the headers of the answer.
+    pub(super) async fn json_with_headers<T: DeserializeOwned>(
+        &self,
+        url: &str,
+    ) -> Result<(HeaderMap, T), Error> {
         let request = Request::get(url).body(BodyWrapper::default())?;
-        let (_, body) = self.exchange(request).await?;
-        Ok(serde_json::from_slice(&body)?)
+        let (parts, body) = self.exchange(request).await?;
+        Ok((parts.headers, serde_json::from_slice(&body)?))
     }
 
     async fn exchange(

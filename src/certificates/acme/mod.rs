@@ -17,6 +17,7 @@ pub mod ari;
 pub mod challenge;
 mod client;
 mod directory;
+pub mod inspect;
 mod keeper;
 pub mod ledger;
 mod order;

@@ -31,7 +31,7 @@ use crate::certificates::store::Store;
 pub(in crate::certificates) const PLACE: &str = "acme";
 /// The certificate before the one in use.
 const PREVIOUS: &str = "previous";
-const LEDGER: &str = "ledger.json";
+pub(super) const LEDGER: &str = "ledger.json";
 const ORDER: &str = "order.json";
 const LOCK: &str = "lock";
 const PROBE: &str = "probe";
@@ -130,7 +130,7 @@ impl Files {
         format!("{}/{}", self.place, escaped(name))
     }
 
-    fn directory(&self, name: &str) -> PathBuf {
+    pub(super) fn directory(&self, name: &str) -> PathBuf {
         self.root.join(self.place_for(name))
     }
 
