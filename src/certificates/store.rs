@@ -17,7 +17,7 @@ use super::durable;
 use super::pair::Pair;
 
 /// Chain and key together.
-const PAIR: &str = "pair.pem";
+pub(super) const PAIR: &str = "pair.pem";
 /// The chain without the key.
 const CERTIFICATE: &str = "certificate.pem";
 /// What may lie beside our places without making the directory somebody else's.
