@@ -156,7 +156,7 @@ fn columns(proof: &Proof) -> (&str, &[u8]) {
 }
 
 /// The way to a proof that this instance has not heard of.
-pub struct Lookup {
+pub(in crate::certificates) struct Lookup {
     database: Database,
     directory: String,
     permits: Semaphore,
