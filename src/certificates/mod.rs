@@ -47,6 +47,7 @@ use self::server_config::{ALPN_H2, ALPN_HTTP11};
 use self::store::Store;
 use self::watch::Watched;
 use crate::config::{Config, HostPattern, Tls, TlsMode, TlsVersion};
+use crate::database::Database;
 
 /// The certificates of one configuration, and the resolver that serves them.
 #[derive(Debug)]
@@ -181,6 +182,14 @@ impl Certificates {
         match &self.origin {
             Origin::Acme(managed) => managed.wish(host, wish),
             _ => false,
+        }
+    }
+
+    /// Tells where the database is that several instances share (`acme.storage`). Before
+    /// [`keep_fresh`](Self::keep_fresh); it need not answer yet.
+    pub fn use_database(&self, database: &Database) {
+        if let Origin::Acme(managed) = &self.origin {
+            managed.use_database(database.clone());
         }
     }
 

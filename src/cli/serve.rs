@@ -57,6 +57,7 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
         database = DatabaseSide::start(&config) => database?,
         () = stop.requested() => return Ok(()),
     };
+    certificates.use_database(&database.database);
     let served = tokio::select! {
         served = database.come_up(&config) => served.map(|()| Start::Ready),
         () = stop.requested() => Ok(Start::Cancelled),

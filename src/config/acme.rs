@@ -8,11 +8,15 @@ use super::node::Node;
 use super::read::{choice, existing_file, some, string, text, unless_empty};
 use super::reader::Section;
 use super::secrets::secret;
-use super::{Acme, Challenge, Config, Eab, HostPattern, TlsMode};
+use super::{Acme, AcmeStorage, Challenge, Config, Eab, HostPattern, TlsMode};
 
 /// Let's Encrypt's directories.
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 const LETS_ENCRYPT_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
+const STORAGE: [(&str, AcmeStorage); 2] = [
+    ("files", AcmeStorage::Files),
+    ("database", AcmeStorage::Database),
+];
 /// The profile without which Let's Encrypt certifies no address.
 const SHORT_LIVED: &str = "shortlived";
 /// Last labels of names that no public CA may certify (RFC 6761, RFC 6762, RFC 8375, RFC 9476 and ICANN's `internal`).
@@ -46,8 +50,6 @@ pub(super) fn acme(section: &Section<'_>) -> Acme {
         }
         (None, None) => None,
     };
-    // The other words are refused by the key table.
-    section.value("storage", choice(&[("files", ())]));
     Acme {
         directory: section.value("directory", text(parse_directory)),
         email: section.value("email", unless_empty(text(parse_email))),
@@ -55,6 +57,7 @@ pub(super) fn acme(section: &Section<'_>) -> Acme {
         ca_file: section.value("ca_file", unless_empty(existing_file)),
         profile: section.value("profile", unless_empty(string)),
         eab,
+        storage: section.value("storage", choice(&STORAGE)),
     }
 }
 

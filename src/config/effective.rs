@@ -8,8 +8,8 @@ use super::environment::escape;
 use super::keys::DEFAULT_HEADERS;
 use super::values::{mask_url_passwords, print_duration, print_size};
 use super::{
-    AccessFormat, Acme, Action, Challenge, Coding, Compression, Config, Database, Log, LogFormat,
-    Route, Server, Tls, TlsMode, TlsVersion, Upstream,
+    AccessFormat, Acme, AcmeStorage, Action, Challenge, Coding, Compression, Config, Database, Log,
+    LogFormat, Route, Server, Tls, TlsMode, TlsVersion, Upstream,
 };
 
 impl Config {
@@ -102,7 +102,11 @@ fn acme(out: &mut Printer, acme: &Acme) {
     out.text("eab_kid", kid.unwrap_or_default());
     let key = acme.eab.as_ref().map(|_| "***");
     out.text("eab_hmac_key", key.unwrap_or_default());
-    out.text("storage", "files");
+    let storage = match acme.storage {
+        AcmeStorage::Files => "files",
+        AcmeStorage::Database => "database",
+    };
+    out.text("storage", storage);
 }
 
 fn database(out: &mut Printer, database: &Database) {

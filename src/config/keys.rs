@@ -126,13 +126,7 @@ static ACME: Table = Table {
             kind: Kind::Secret,
         },
         optional("eab_hmac_key_file"),
-        Key {
-            name: "storage",
-            kind: Kind::Value {
-                default: Some(r#""files""#),
-                planned: &["database"],
-            },
-        },
+        key("storage", r#""files""#),
         planned_except("webhook", r#""""#),
     ],
 };

@@ -164,6 +164,17 @@ pub struct Acme {
     pub profile: Option<String>,
     /// What ties the account to one that exists at the CA (RFC 8555, section 7.3.4).
     pub eab: Option<Eab>,
+    /// Where account, certificates and ledger lie. Default in files.
+    pub storage: AcmeStorage,
+}
+
+/// Where what belongs to a CA's certificates lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcmeStorage {
+    /// In `tls.certs_dir`.
+    Files,
+    /// In the database, for several instances, with a copy in `tls.certs_dir`.
+    Database,
 }
 
 /// External account binding.

@@ -17,9 +17,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, Error, SimpleQueryMessage, error::SqlState};
+use tokio_postgres::{AsyncMessage, Client, Config, Error, SimpleQueryMessage, error::SqlState};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::{debug, warn};
+
+use super::sessions::drive;
 
 /// For the socket of one address, unless the URL says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,7 +62,7 @@ pub(super) fn with_defaults(mut config: Config, acquire_timeout: Duration) -> Co
 }
 
 /// `error` with its causes on one line, as the log wants it.
-pub(super) fn explain(error: &Error) -> String {
+pub(crate) fn explain(error: &Error) -> String {
     if let Some(database) = error.as_db_error() {
         return format!("{} ({})", database.message(), database.code().code());
     }
@@ -127,12 +129,30 @@ impl Connector {
             .is_some_and(|ended| ended >= instant)
     }
 
+    /// A connection outside the pool; `hear` gets what the server says unasked.
+    pub(super) async fn listening(
+        &self,
+        config: &Config,
+        hear: impl FnMut(AsyncMessage) + Send + 'static,
+    ) -> Result<(Client, JoinHandle<()>), Error> {
+        on_runtime(&self.runtime, self.attempt_hearing(config, hear)).await
+    }
+
     async fn attempt(&self, config: &Config) -> Result<(Client, JoinHandle<()>), Error> {
+        let ignore = |message| debug!(?message, "the database says");
+        self.attempt_hearing(config, ignore).await
+    }
+
+    async fn attempt_hearing(
+        &self,
+        config: &Config,
+        hear: impl FnMut(AsyncMessage) + Send + 'static,
+    ) -> Result<(Client, JoinHandle<()>), Error> {
         let (client, connection) = config.connect(self.tls.clone()).await?;
         let learned = Arc::clone(&self.learned);
         let driver = self.runtime.spawn(async move {
             // Not reached when the pool drops a connection: that aborts this task.
-            let outcome = connection.await;
+            let outcome = drive(connection, hear).await;
             *learned.ended.lock() = Some(Instant::now());
             if let Err(error) = outcome {
                 // Whoever used the connection gets the error too, and the pool replaces it.

@@ -6,6 +6,7 @@
 //!    are made by [`connect`] on the runtime that opened the database, whoever asks.
 //! 4. [`Database::ready`] answers readiness probes over a connection of its own, so that a busy
 //!    pool does not look like a broken database.
+//! 5. [`Database::listen`] and [`Database::try_lock`] take connections of their own ([`sessions`]).
 //!
 //! Without a URL, [`embedded`] runs a private server and yields the URL.
 
@@ -14,8 +15,9 @@ pub mod embedded;
 mod health;
 pub mod migrations;
 mod pool;
+mod sessions;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tls;
 mod url;
 
@@ -28,10 +30,12 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::config::{self, Secret};
+pub(crate) use connect::explain;
 use connect::{Alone, Connector};
 use health::Health;
 pub use health::{NotReady, Unavailable};
 use pool::Refusal;
+pub use sessions::{Listener, SessionLock};
 
 /// A connection taken from the pool; it returns there when dropped.
 ///

@@ -10,14 +10,14 @@ use super::embedded::{self, Embedded};
 use crate::config::{self, Secret};
 
 /// A directory that the database's user can reach when the tests run as root.
-pub(super) fn directory() -> TempDir {
+pub(crate) fn directory() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     directory
 }
 
 /// The defaults, but three connections.
-pub(super) fn settings() -> config::Database {
+pub(crate) fn settings() -> config::Database {
     config::Database {
         url: None,
         bin_dir: None,
@@ -31,13 +31,13 @@ pub(super) fn settings() -> config::Database {
 }
 
 /// A server with an empty database.
-pub(super) struct Server {
-    pub(super) embedded: Embedded,
-    pub(super) directory: TempDir,
+pub(crate) struct Server {
+    pub(crate) embedded: Embedded,
+    pub(crate) directory: TempDir,
 }
 
 impl Server {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let directory = directory();
         let embedded = embedded::start(directory.path(), None).await.unwrap();
         Self {
@@ -46,17 +46,17 @@ impl Server {
         }
     }
 
-    pub(super) fn open(&self, settings: &config::Database) -> Database {
+    pub(crate) fn open(&self, settings: &config::Database) -> Database {
         Database::open(settings, &self.embedded.url()).unwrap()
     }
 
     /// The URL for the superuser, who may do what the app may not.
-    pub(super) fn superuser_url(&self) -> Secret {
+    pub(crate) fn superuser_url(&self) -> Secret {
         let url = self.embedded.url().reveal().to_owned();
         Secret::new(url.replacen("postgres://unibody:", "postgres://postgres:", 1))
     }
 
-    pub(super) async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.embedded.stop().await;
     }
 }

@@ -14,7 +14,7 @@ use crate::certificates::acme::Challenges;
 const PREFIX: &str = "/.well-known/acme-challenge/";
 
 /// The answer to a CA; `None` when the request is none of a CA's. `authority` is the host it asked for.
-pub(super) fn answer(
+pub(super) async fn answer(
     challenges: &Challenges,
     method: &Method,
     path: &str,
@@ -28,7 +28,10 @@ pub(super) fn answer(
         return Some(refused);
     }
     let host = authority.and_then(|authority| HostName::parse(authority).ok());
-    let proof = host.and_then(|host| challenges.http(&host.name, token));
+    let proof = match host {
+        Some(host) => challenges.http_anywhere(&host.name, token).await,
+        None => None,
+    };
     let Some(proof) = proof else {
         return Some(reply::empty(StatusCode::NOT_FOUND));
     };
@@ -46,8 +49,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_ca_gets_the_proof_for_the_name_it_asks_for_and_nobody_gets_more() {
+    #[tokio::test]
+    async fn a_ca_gets_the_proof_for_the_name_it_asks_for_and_nobody_gets_more() {
         let challenges = Arc::new(Challenges::default());
         let _offer = challenges.offer_http("a.test", "token", "token.thumbprint");
         let table = [
@@ -99,7 +102,7 @@ mod tests {
         ];
         for (method, path, host, expected) in table {
             let method = method.parse().unwrap();
-            let answer = answer(&challenges, &method, path, host);
+            let answer = answer(&challenges, &method, path, host).await;
             let status = answer.map(|answer| answer.status().as_u16());
             assert_eq!(status, expected, "{method} {path} {host:?}");
         }

@@ -42,14 +42,14 @@ impl Proxy {
     }
 
     /// The answer to a CA that asks whether a name leads here: before hosts, redirects and routes.
-    fn answer_ca(&self, session: &Session) -> Option<Answer> {
+    async fn answer_ca(&self, session: &Session) -> Option<Answer> {
         let challenges = self.edge.challenges.as_ref()?;
         let head = session.req_header();
         let authority = match head.uri.authority() {
             Some(authority) => Some(authority.as_str()),
             None => head.headers.get(header::HOST)?.to_str().ok(),
         };
-        acme_challenge::answer(challenges, &head.method, head.uri.path(), authority)
+        acme_challenge::answer(challenges, &head.method, head.uri.path(), authority).await
     }
 
     /// Answers the request, unless its route leads to an upstream.
@@ -102,7 +102,7 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         admission::open(session, exchange);
-        if let Some(answer) = self.answer_ca(session) {
+        if let Some(answer) = self.answer_ca(session).await {
             reply::send(session, exchange, answer).await?;
             return Ok(true);
         }

@@ -2,11 +2,11 @@
 //!
 //! A running order offers its proof here; the plain listeners answer `http-01` from it, and the
 //! [`resolver`](crate::certificates::resolver) answers `tls-alpn-01`. With the order the offer ends,
-//! however that ends.
+//! however that ends. Beside it stands what [other instances](super::instances) offer at this moment.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use parking_lot::RwLock;
@@ -14,6 +14,9 @@ use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::CertifiedKey;
+use tracing::warn;
+
+use super::instances::Lookup;
 
 /// The protocol whose handshake is the proof (RFC 8737, section 6.2).
 pub const ALPN_ACME_TLS: &[u8] = b"acme-tls/1";
@@ -25,6 +28,43 @@ pub struct Challenges {
     http: RwLock<HashMap<String, HttpProof>>,
     /// By the server name that the CA will send.
     tls: RwLock<HashMap<String, Arc<CertifiedKey>>>,
+    /// What other instances offer.
+    shared: RwLock<Shared>,
+    /// Where proofs are that have not come here yet.
+    lookup: OnceLock<Lookup>,
+}
+
+/// A proof as instances tell each other: what every one of them can show it from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// DNS name or address.
+    pub name: String,
+    /// How it is shown.
+    pub kind: ProofKind,
+}
+
+/// What is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProofKind {
+    /// By `http-01`.
+    Http {
+        /// What the CA asks for.
+        token: String,
+        /// What it must get.
+        key_authorization: String,
+    },
+    /// By `tls-alpn-01`.
+    Tls {
+        /// SHA-256 of the key authorization.
+        digest: Vec<u8>,
+    },
+}
+
+/// The proofs of other instances, as they are looked up.
+#[derive(Debug, Default)]
+struct Shared {
+    http: HashMap<String, HttpProof>,
+    tls: HashMap<String, (Vec<u8>, Arc<CertifiedKey>)>,
 }
 
 #[derive(Debug)]
@@ -52,18 +92,74 @@ impl Challenges {
     #[must_use]
     pub fn http(&self, host: &str, token: &str) -> Option<String> {
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let proofs = self.http.read();
-        let proof = proofs.get(token).filter(|proof| proof.name == host)?;
-        Some(proof.key_authorization.clone())
+        let find = |proofs: &HashMap<String, HttpProof>| {
+            let proof = proofs.get(token).filter(|proof| proof.name == host)?;
+            Some(proof.key_authorization.clone())
+        };
+        find(&self.http.read()).or_else(|| find(&self.shared.read().http))
+    }
+
+    /// As [`http`](Self::http), and looks where other instances put their proofs if there is none here.
+    pub async fn http_anywhere(&self, host: &str, token: &str) -> Option<String> {
+        if let Some(found) = self.http(host, token) {
+            return Some(found);
+        }
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        self.lookup.get()?.http(host, token).await
     }
 
     /// The certificate that proves `server_name` to a client that speaks [`ALPN_ACME_TLS`] only.
     #[must_use]
     pub fn tls(&self, server_name: &str) -> Option<Arc<CertifiedKey>> {
-        self.tls
-            .read()
-            .get(&server_name.to_ascii_lowercase())
-            .cloned()
+        let name = server_name.to_ascii_lowercase();
+        let own = self.tls.read().get(&name).cloned();
+        own.or_else(|| {
+            let shared = self.shared.read();
+            shared.tls.get(&name).map(|(_, proof)| Arc::clone(proof))
+        })
+    }
+
+    /// Looks up in `lookup` what is not here.
+    pub(super) fn look_up_in(&self, lookup: Lookup) {
+        // There is one start.
+        let _ = self.lookup.set(lookup);
+    }
+
+    /// Answers with `proofs`, too, in place of those shared before.
+    pub(super) fn share(&self, proofs: &[Proof]) {
+        let mut shared = Shared::default();
+        for Proof { name, kind } in proofs {
+            match kind {
+                ProofKind::Http {
+                    token,
+                    key_authorization,
+                } => {
+                    let proof = HttpProof {
+                        name: name.clone(),
+                        key_authorization: key_authorization.clone(),
+                    };
+                    shared.http.insert(token.clone(), proof);
+                }
+                ProofKind::Tls { digest } => {
+                    let server_name = server_name(name);
+                    let before = self.shared.read().tls.get(&server_name).cloned();
+                    let proof = match before.filter(|(known, _)| known == digest) {
+                        Some((_, proof)) => proof,
+                        None => match proof_certificate(name, digest) {
+                            Ok(proof) => proof,
+                            Err(error) => {
+                                warn!(
+                                    "{name}: another instance's proof cannot be shown: {error:#}"
+                                );
+                                continue;
+                            }
+                        },
+                    };
+                    shared.tls.insert(server_name, (digest.clone(), proof));
+                }
+            }
+        }
+        *self.shared.write() = shared;
     }
 
     /// Offers an `http-01` proof (RFC 8555, section 8.3).
@@ -188,6 +284,36 @@ mod tests {
         assert!(extension.critical);
         assert_eq!(extension.value, [&[4, 32], digest.as_slice()].concat());
         drop(offer);
+        assert!(challenges.tls("a.test").is_none());
+    }
+
+    #[test]
+    fn what_other_instances_offer_is_shown_as_long_as_they_do() {
+        let challenges = Challenges::default();
+        let proof = |kind| Proof {
+            name: "a.test".into(),
+            kind,
+        };
+        let http = proof(ProofKind::Http {
+            token: "token".into(),
+            key_authorization: "token.thumbprint".into(),
+        });
+        let tls = proof(ProofKind::Tls {
+            digest: vec![7; 32],
+        });
+        challenges.share(&[http, tls.clone()]);
+        assert!(challenges.http("a.test", "token").is_some());
+        assert_eq!(challenges.http("b.test", "token"), None);
+        let first = challenges.tls("A.test").unwrap();
+        let other = proof(ProofKind::Tls {
+            digest: vec![8; 32],
+        });
+        challenges.share(std::slice::from_ref(&tls));
+        assert_eq!(challenges.http("a.test", "token"), None, "taken back");
+        assert!(Arc::ptr_eq(&first, &challenges.tls("a.test").unwrap()));
+        challenges.share(&[other]);
+        assert!(!Arc::ptr_eq(&first, &challenges.tls("a.test").unwrap()));
+        challenges.share(&[]);
         assert!(challenges.tls("a.test").is_none());
     }
 

@@ -83,6 +83,11 @@ impl Keeper {
         self.wake.notify_one();
     }
 
+    /// Has the next look come at once.
+    pub(super) fn look_soon(&self) {
+        self.wake.notify_one();
+    }
+
     /// Looks again and again, and goes on after a panic.
     pub(super) async fn supervised(
         &self,

@@ -3,6 +3,8 @@
 //! It is written before the CA hears of an order and again when the order has ended, so that
 //! neither a crash nor a restart loop makes the same mistake faster than the CA allows.
 
+mod merge;
+
 use std::time::Duration as StdDuration;
 
 use serde::{Deserialize, Serialize};

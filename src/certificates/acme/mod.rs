@@ -11,13 +11,14 @@
 //! 4. The certificate is stored, served from the next handshake on, and asked for in a handshake
 //!    with ourselves ([`verify`]): stored and served are two facts.
 //!
-//! [`directory`] is the CA and our account there, [`client`] the way to it.
+//! Where several instances share a database, [`instances`] keeps them together. [`directory`] is the CA and our account there, [`client`] the way to it.
 
 pub mod ari;
 pub mod challenge;
 mod client;
 mod directory;
 pub mod inspect;
+mod instances;
 mod keeper;
 pub mod ledger;
 mod order;
@@ -38,6 +39,7 @@ use tracing::warn;
 
 pub use self::challenge::Challenges;
 use self::directory::Directory;
+use self::instances::InDatabase;
 use self::keeper::Keeper;
 pub use self::schedule::Wish;
 pub(super) use self::storage::PLACE;
@@ -45,7 +47,8 @@ use self::storage::{Files, Storage};
 pub use self::verify::Seen;
 use super::pair::Pair;
 use super::{Certificates, Served, Source, self_signed};
-use crate::config::{Acme, Config, HostPattern};
+use crate::config::{Acme, AcmeStorage, Config, HostPattern};
+use crate::database::Database;
 
 /// Orders that run at once; a server with a thousand names must not fall upon its CA.
 const ORDERS_AT_ONCE: usize = 4;
@@ -55,6 +58,8 @@ const ORDERS_AT_ONCE: usize = 4;
 pub(super) struct Managed {
     shared: Arc<Shared>,
     keepers: Vec<Arc<Keeper>>,
+    /// Of several instances on one database.
+    instances: Option<Arc<InDatabase>>,
 }
 
 /// What the keepers of all names share.
@@ -105,15 +110,29 @@ impl Managed {
             });
             keepers.push(Arc::new(Keeper::new(index, name, seen)));
         }
+        let instances = (acme.storage == AcmeStorage::Database).then(|| {
+            let (files, challenges) = (files.clone(), Arc::clone(&challenges));
+            let email = acme.email.as_deref();
+            Arc::new(InDatabase::new(files, &acme.directory, email, challenges))
+        });
+        let storage: Arc<dyn Storage> = match &instances {
+            Some(instances) => Arc::clone(instances) as _,
+            None => Arc::new(files),
+        };
         let shared = Shared {
             settings: acme.clone(),
             directory: Directory::new(acme)?,
-            storage: Arc::new(files),
+            storage,
             challenges,
             orders: Semaphore::new(ORDERS_AT_ONCE),
         };
         let shared = Arc::new(shared);
-        Ok((Self { shared, keepers }, served))
+        let managed = Self {
+            shared,
+            keepers,
+            instances,
+        };
+        Ok((managed, served))
     }
 
     /// Keeps every name's certificate fresh, for ever. `https` is where our own listeners are.
@@ -126,7 +145,27 @@ impl Managed {
             let (certificates, https) = (Arc::clone(certificates), Arc::clone(&https));
             tasks.spawn(async move { keeper.supervised(&shared, &certificates, &https).await });
         }
+        if let Some(instances) = &self.instances {
+            let (instances, keepers) = (Arc::clone(instances), self.keepers.clone());
+            tasks.spawn(async move {
+                let look = |name: Option<&str>| {
+                    for keeper in &keepers {
+                        if name.is_none_or(|name| name == keeper.name()) {
+                            keeper.look_soon();
+                        }
+                    }
+                };
+                instances.follow(look).await;
+            });
+        }
         while tasks.join_next().await.is_some() {}
+    }
+
+    /// Where instances meet, if they do.
+    pub(super) fn use_database(&self, database: Database) {
+        if let Some(instances) = &self.instances {
+            instances.use_database(database);
+        }
     }
 
     /// What is known of the certificate at `index`.

@@ -20,7 +20,7 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info};
 
-use super::challenge::{Challenges, Offer};
+use super::challenge::{Challenges, Offer, Proof, ProofKind};
 use super::directory::{Directory, ours, patiently};
 use super::problem::{Failure, Kind};
 use super::storage::{RunningOrder, Storage};
@@ -200,6 +200,8 @@ impl Job<'_> {
         };
         let verdict = self.verdict(order, challenge).await;
         drop(offer);
+        // What cannot be taken back is void soon.
+        let _ = self.storage.withdraw(self.name).await;
         verdict
     }
 
@@ -238,6 +240,20 @@ impl Job<'_> {
                 .offer_tls(self.name, authorization.digest().as_ref())
                 .map_err(ours)?,
         };
+        let proof = Proof {
+            name: self.name.to_owned(),
+            kind: match challenge {
+                Challenge::Http01 => ProofKind::Http {
+                    token: handle.token.clone(),
+                    key_authorization: authorization.as_str().to_owned(),
+                },
+                Challenge::TlsAlpn01 => ProofKind::Tls {
+                    digest: authorization.digest().as_ref().to_vec(),
+                },
+            },
+        };
+        // The CA may come to any instance, and from several places at once.
+        self.storage.offer(&proof).await.map_err(ours)?;
         // One that was told before a crash is looked at already.
         if handle.status == ChallengeStatus::Pending {
             patiently!(handle.set_ready()).map_err(|error| {

@@ -22,10 +22,11 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 use url::Url;
 
+use super::challenge::Proof;
 use super::ledger::{Ledger, Unreadable};
 use crate::certificates::durable;
 use crate::certificates::pair::Pair;
-use crate::certificates::store::Store;
+use crate::certificates::store::{PAIR, Store};
 
 /// Where it lies in the [`Store`].
 pub(in crate::certificates) const PLACE: &str = "acme";
@@ -62,6 +63,14 @@ pub trait Storage: Send + Sync + 'static {
     async fn probe(&self, name: &str) -> anyhow::Result<()>;
     /// The lock of `name`, unless another holds it. Dropping it frees it, and so does the death of the process.
     async fn try_lock(&self, name: &str) -> anyhow::Result<Option<Lock>>;
+    /// Shares a proof with the other instances; answers once those within reach can show it.
+    async fn offer(&self, _proof: &Proof) -> anyhow::Result<()> {
+        Ok(())
+    }
+    /// Takes the proofs for `name` back.
+    async fn withdraw(&self, _name: &str) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 /// Held while it lives.
@@ -124,6 +133,15 @@ impl Files {
         // What is served now stays at hand, in case the new file is damaged one day.
         store.copy(&place, &format!("{place}/{PREVIOUS}"))?;
         store.save(&place, chain, key)
+    }
+
+    /// Chain and key of the certificate, as PEM.
+    pub(super) fn texts(&self, name: &str) -> Option<(String, String)> {
+        let text = fs::read_to_string(self.directory(name).join(PAIR)).ok()?;
+        let key = text.find("PRIVATE KEY-----")?;
+        let key = text[..key].rfind("-----BEGIN ")?;
+        let (chain, key) = text.split_at(key);
+        Some((chain.to_owned(), key.to_owned()))
     }
 
     fn place_for(&self, name: &str) -> String {

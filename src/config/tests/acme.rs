@@ -1,7 +1,7 @@
 //! `[acme]`, and what `tls.mode = "acme"` needs.
 
 use super::*;
-use crate::config::Challenge;
+use crate::config::{AcmeStorage, Challenge};
 
 const MODE: &str = "[tls]\nmode = \"acme\"\n";
 
@@ -14,13 +14,14 @@ fn every_key_reads() {
     let acme = good(&with_hosts(
         r#""a.example.com""#,
         "[acme]\ndirectory = \"https://ca.test:14000/dir\"\nemail = \"a@b.test\"\nchallenges = [\"http-01\"]\n\
-         profile = \"shortlived\"\neab_kid = \"kid\"\neab_hmac_key = \"c2VjcmV0\"\nstorage = \"files\"\nwebhook = \"\"",
+         profile = \"shortlived\"\neab_kid = \"kid\"\neab_hmac_key = \"c2VjcmV0\"\nstorage = \"database\"\nwebhook = \"\"",
     ))
     .acme;
     assert_eq!(acme.directory, "https://ca.test:14000/dir");
     assert_eq!(acme.email.as_deref(), Some("a@b.test"));
     assert_eq!(acme.challenges, [Challenge::Http01]);
     assert_eq!(acme.profile.as_deref(), Some("shortlived"));
+    assert_eq!(acme.storage, AcmeStorage::Database);
     assert_eq!(acme.eab.unwrap().kid, "kid");
     for (word, host) in [
         ("letsencrypt", "acme-v02.api.letsencrypt.org"),

@@ -12,10 +12,6 @@ fn planned_keys_are_refused() {
             "server.proxy_protocol = true",
         ),
         (
-            "[acme]\nstorage = \"database\"",
-            "acme.storage = \"database\"",
-        ),
-        (
             "[acme]\nwebhook = \"https://a.test\"",
             "acme.webhook = \"https://a.test\"",
         ),

@@ -33,7 +33,8 @@ const PORTS: u16 = 20_000;
 pub struct Pebble {
     /// What stands between the server and Pebble.
     pub proxy: FaultProxy,
-    address: Ipv4Addr,
+    /// Where every name leads, and everything of it listens.
+    pub address: Ipv4Addr,
     /// Where it looks for http-01 proofs.
     pub http: u16,
     /// Where it looks for tls-alpn-01 proofs.
@@ -165,16 +166,25 @@ impl Pebble {
 
     /// A server that is to get certificates from it for `hosts`, with these challenges.
     pub fn server(&self, hosts: &[&str], challenges: &[&str]) -> Setup {
-        let Self {
-            address, http, tls, ..
-        } = self;
+        self.server_at(self.address, hosts, challenges, "")
+    }
+
+    /// The same on another address than the one that every name leads to, with `more` in `[acme]`.
+    pub fn server_at(
+        &self,
+        address: Ipv4Addr,
+        hosts: &[&str],
+        challenges: &[&str],
+        more: &str,
+    ) -> Setup {
+        let Self { http, tls, .. } = self;
         let ca_file = self.directory.path().join("root.pem");
         let ca_file = ca_file.display();
         let directory = self.proxy.directory();
         Setup::new().config(&format!(
             "[server]\nhttp = [\"{address}:{http}\"]\nhttps = [\"{address}:{tls}\"]\nhosts = {hosts:?}\n\
              [tls]\nmode = \"acme\"\n\
-             [acme]\ndirectory = \"{directory}\"\nca_file = \"{ca_file}\"\nchallenges = {challenges:?}\n"
+             [acme]\ndirectory = \"{directory}\"\nca_file = \"{ca_file}\"\nchallenges = {challenges:?}\n{more}\n"
         ))
     }
 
@@ -263,7 +273,7 @@ pub async fn handshake(
 }
 
 /// A loopback address that no other test of this machine's runs uses at the same time.
-fn own_address() -> Ipv4Addr {
+pub fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let process = std::process::id().to_be_bytes();
     Ipv4Addr::new(

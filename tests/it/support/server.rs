@@ -47,6 +47,7 @@ enum Choice {
     Own,
     Embedded,
     Url(String),
+    Configured,
 }
 
 /// `[server]` of a test that doesn't bring its own.
@@ -107,6 +108,13 @@ impl Setup {
         self
     }
 
+    /// With the database at `url`, as `config.toml` names it: other instances may share it, and a
+    /// restart with another file leads elsewhere.
+    pub fn configured_database(mut self, url: &str) -> Self {
+        self.database = Choice::Configured;
+        self.config(&format!("[database]\nurl = \"{url}\"\nwait = \"1s\""))
+    }
+
     /// With a variable in its environment.
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -132,7 +140,7 @@ impl Setup {
         match self.database {
             Choice::Own => database = Some(TestDatabase::new()),
             Choice::Url(url) => self.environment.push(("DATABASE_URL".to_owned(), url)),
-            Choice::Embedded => {}
+            Choice::Embedded | Choice::Configured => {}
         }
         Server::launch(self.directory, database, self.environment)
     }

@@ -1,0 +1,166 @@
+//! `acme.storage = "database"`: two instances, one database, one real CA.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::support::database::TestDatabase;
+use crate::support::pebble::{self, Pebble};
+use crate::support::server::{Server, Setup};
+
+const NAME: &str = "notes.test";
+const BOTH: [&str; 2] = ["tls-alpn-01", "http-01"];
+/// The line that says a certificate is stored, served, and seen to be served.
+const SERVED: &str = "a handshake with this server got the stored certificate";
+const ORDERS: &str = "ordering a certificate";
+
+/// Instances that share a database. Every name leads to the first one's address.
+struct Instances {
+    ca: Pebble,
+    database: TestDatabase,
+    second: Ipv4Addr,
+}
+
+impl Instances {
+    async fn new() -> Self {
+        Self::with(Pebble::setup().start().await)
+    }
+
+    fn with(ca: Pebble) -> Self {
+        Self {
+            ca,
+            database: TestDatabase::new(),
+            second: pebble::own_address(),
+        }
+    }
+
+    fn at(&self, address: Ipv4Addr, name: &str, challenges: &[&str]) -> Setup {
+        self.ca
+            .server_at(address, &[name], challenges, "storage = \"database\"")
+            .configured_database(&self.database.url)
+    }
+
+    fn first(&self, name: &str, challenges: &[&str]) -> Setup {
+        self.at(self.ca.address, name, challenges)
+    }
+
+    fn second(&self, name: &str, challenges: &[&str]) -> Setup {
+        self.at(self.second, name, challenges)
+    }
+
+    /// The serial that a verified handshake with the instance at `address` gets.
+    async fn serial(&self, address: Ipv4Addr) -> String {
+        let client = self.ca.client().await;
+        let address = SocketAddr::from((address, self.ca.tls));
+        pebble::handshake(&client, address, NAME)
+            .await
+            .unwrap()
+            .serial
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_instance_orders_and_both_serve() {
+    let instances = Instances::new().await;
+    // Which of them orders is chance, and the CA comes to the first in any case.
+    let mut first = instances.first(NAME, &BOTH).start();
+    let mut second = instances.second(NAME, &BOTH).start();
+    first.wait_for_line(SERVED);
+    second.wait_for_line(SERVED);
+    let serial = instances.serial(instances.ca.address).await;
+    assert_eq!(instances.serial(instances.second).await, serial);
+    assert_eq!(instances.ca.proxy.count("/order-plz"), 1, "one order");
+    assert_eq!(instances.ca.proxy.count("/sign-me-up"), 1, "one account");
+    let left = "SELECT count(*) FROM acme_challenges";
+    assert_eq!(
+        instances.database.count(left),
+        0,
+        "every proof is taken back"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_instance_answers_over_tls() {
+    another_instance_answers("tls-alpn-01").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_instance_answers_over_http() {
+    another_instance_answers("http-01").await;
+}
+
+/// The second instance orders a name that leads to the first, which does not even have it.
+async fn another_instance_answers(challenge: &str) {
+    let instances = Instances::new().await;
+    let mut first = instances.first("other.test", &[challenge]).start();
+    first.wait_for_line(SERVED);
+    let mut second = instances.second(NAME, &[challenge]).start();
+    second.wait_for_line(SERVED);
+    instances.serial(instances.second).await;
+    assert!(
+        !first.log().contains(&format!("{NAME}: ")),
+        "{}",
+        first.log()
+    );
+    assert_eq!(instances.ca.proxy.count("/sign-me-up"), 1, "one account");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_instance_orders_nothing() {
+    let instances = Instances::new().await;
+    let mut first = instances.first(NAME, &BOTH).start();
+    first.wait_for_line(SERVED);
+    let before = instances.serial(instances.ca.address).await;
+    let mut second = instances.second(NAME, &BOTH).start();
+    second.wait_for_line(SERVED);
+    assert_eq!(instances.serial(instances.second).await, before);
+    assert_eq!(instances.ca.proxy.count("/order-plz"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_reaches_all_within_seconds() {
+    // Half of 24 seconds, so that each certificate is served for a while by both.
+    let ca = Pebble::setup()
+        .validity(Duration::from_secs(24))
+        .start()
+        .await;
+    let instances = Instances::with(ca);
+    let mut servers = [
+        instances.first(NAME, &BOTH).start(),
+        instances.second(NAME, &BOTH).start(),
+    ];
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let lines = servers
+            .each_mut()
+            .map(|server| server.wait_for_line(SERVED));
+        let [one, two] = lines.map(|line| line.split_once("serial ").unwrap().1.to_owned());
+        assert_eq!(one, two);
+        assert!(!seen.contains(&one), "{seen:?}");
+        seen.push(one);
+    }
+    assert_eq!(instances.ca.proxy.count("/order-plz"), seen.len());
+    let orders: usize = servers
+        .iter()
+        .map(|server| server.log().matches(ORDERS).count())
+        .sum();
+    assert_eq!(orders, seen.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_database_the_copy_is_served() {
+    let instances = Instances::new().await;
+    let mut first = instances.first(NAME, &BOTH).start();
+    first.wait_for_line(SERVED);
+    let serial = instances.serial(instances.ca.address).await;
+    drop(first.stop());
+    let config = std::fs::read_to_string(first.path("config.toml")).unwrap();
+    let nowhere = "postgres://unibody@localhost/notes?host=/nonexistent";
+    let gone = config.replace(&instances.database.url, nowhere);
+    assert_ne!(gone, config);
+    std::fs::write(first.path("config.toml"), gone).unwrap();
+
+    let first: Server = first.restart();
+    assert_eq!(instances.serial(instances.ca.address).await, serial);
+    assert!(!first.log().contains(ORDERS), "{}", first.log());
+    assert_eq!(instances.ca.proxy.count("/order-plz"), 1);
+}
