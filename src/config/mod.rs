@@ -77,6 +77,8 @@ pub struct Server {
     pub https: Vec<SocketAddr>,
     /// Names served; empty means any. Default `localhost`.
     pub hosts: Vec<HostPattern>,
+    /// Where status and metrics are told; `None` tells nobody. Default `127.0.0.1:9180`.
+    pub admin: Option<SocketAddr>,
     /// Embedded database, locks, sockets. Default `data`.
     pub data_dir: PathBuf,
     /// Threads that serve requests; never 0 here (the file's 0 became the number of cores).
@@ -164,6 +166,9 @@ pub struct Acme {
     pub profile: Option<String>,
     /// What ties the account to one that exists at the CA (RFC 8555, section 7.3.4).
     pub eab: Option<Eab>,
+    /// Where issuance, failure and nearing expiry are POSTed to: `https://`, or `http://` on a
+    /// network of one's own. Default nowhere.
+    pub webhook: Option<Secret>,
 }
 
 /// External account binding.

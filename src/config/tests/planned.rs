@@ -5,8 +5,6 @@ use super::*;
 #[test]
 fn planned_keys_are_refused() {
     for (text, key) in [
-        ("[server]\nadmin = \"127.0.0.1:9180\"", "server.admin"),
-        ("[server]\nadmin = \"\"", "server.admin"),
         (
             "[server]\nproxy_protocol = true",
             "server.proxy_protocol = true",
@@ -14,10 +12,6 @@ fn planned_keys_are_refused() {
         (
             "[acme]\nstorage = \"database\"",
             "acme.storage = \"database\"",
-        ),
-        (
-            "[acme]\nwebhook = \"https://a.test\"",
-            "acme.webhook = \"https://a.test\"",
         ),
         (
             "[compression]\nalgorithms = [\"gzip\", \"br\"]",
