@@ -18,7 +18,10 @@ const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResponse {
     let mut out = Exposition::default();
     process(&mut out, subject.started);
-    out.family("unibody_database_ready", "1 when the app can serve from the database.");
+    out.family(
+        "unibody_database_ready",
+        "1 when the app can serve from the database.",
+    );
     out.sample(&[], u8::from(status::database(&subject).await.ready));
     certificates(&mut out, &status::certificates(&subject));
     ([(CONTENT_TYPE, FORMAT)], out.0)
@@ -126,7 +129,11 @@ mod tests {
         };
         let mut out = Exposition::default();
         certificates(&mut out, &[certificate]);
-        let samples: Vec<_> = out.0.lines().filter(|line| !line.starts_with('#')).collect();
+        let samples: Vec<_> = out
+            .0
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .collect();
         let expected = [
             "unibody_certificate_stored_expiry_timestamp_seconds{name=\"a.test\"} 1000000000",
             "unibody_certificate_last_error{name=\"a.test\"} 1",

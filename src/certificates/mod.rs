@@ -44,9 +44,9 @@ pub use self::resolver::Resolver;
 use self::resolver::{Table, UnknownName};
 use self::self_signed::SelfSigned;
 pub use self::server_config::install_crypto_provider;
-pub use self::stored::{Kept, stored};
 use self::server_config::{ALPN_H2, ALPN_HTTP11};
 use self::store::Store;
+pub use self::stored::{Kept, stored};
 use self::watch::Watched;
 use crate::config::{Config, HostPattern, Tls, TlsMode, TlsVersion};
 

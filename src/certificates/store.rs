@@ -100,8 +100,7 @@ impl Store {
             Err(error) => return Err(unusable(&path, "read", &error)),
         };
         let pair = Pair::parse(&text, &text);
-        pair.map(Some)
-            .with_context(|| path.display().to_string())
+        pair.map(Some).with_context(|| path.display().to_string())
     }
 
     /// Puts a pair (PEM, leaf first) at `place`, in place of the one before, and answers it as read.

@@ -149,6 +149,9 @@ mod tests {
         assert_eq!(kept[0].names, ["good.test"]);
         assert!(kept[0].stored.is_some() && kept[0].last_error.is_none());
         let error = kept[1].last_error.as_ref().unwrap();
-        assert!(kept[1].stored.is_none() && error.contains("bad.crt"), "{error}");
+        assert!(
+            kept[1].stored.is_none() && error.contains("bad.crt"),
+            "{error}"
+        );
     }
 }

@@ -7,7 +7,9 @@
 
 mod access_log;
 mod acme;
+mod admin;
 mod browser;
+mod certs_commands;
 mod commands;
 mod door;
 mod durability;

@@ -172,7 +172,11 @@ impl fmt::Debug for Managed {
 }
 
 /// What lies on disk for `name`, read and nothing else: a server may be at work there.
-pub(super) fn look(certs_dir: &Path, acme: &Acme, name: &str) -> (anyhow::Result<Option<Pair>>, Ledger) {
+pub(super) fn look(
+    certs_dir: &Path,
+    acme: &Acme,
+    name: &str,
+) -> (anyhow::Result<Option<Pair>>, Ledger) {
     Files::new(certs_dir, &acme.directory, acme.email.as_deref()).look(name)
 }
 
