@@ -79,7 +79,7 @@ async fn a_server_without_its_database_says_so() {
     assert_eq!(status(&server).await["database"]["ready"], false);
     let metrics = metrics(&server).await;
     assert!(metrics.contains("unibody_database_ready 0\n"), "{metrics}");
-    let shown = String::from_utf8(server.command(&["status"]).stdout).unwrap();
+    let shown = String::from_utf8(server.ask(&["status"]).stdout).unwrap();
     assert!(shown.contains("database  not ready: "), "{shown}");
 }
 
@@ -148,7 +148,7 @@ fn a_port_in_use_is_told_with_its_key() {
 fn switched_off_nothing_listens_and_the_command_says_so() {
     let server = Server::start();
     assert_eq!(server.admin, None);
-    let output = server.command(&["status"]);
+    let output = server.ask(&["status"]);
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("server.admin is switched off"), "{error}");
@@ -158,16 +158,16 @@ fn switched_off_nothing_listens_and_the_command_says_so() {
 #[test]
 fn the_status_is_shown_to_people_and_to_programs() {
     let mut server = Setup::new().admin().start();
-    let people = String::from_utf8(server.command(&["status"]).stdout).unwrap();
+    let people = String::from_utf8(server.ask(&["status"]).stdout).unwrap();
     for part in ["database  ready", "/static/", "self-signed", "STORED"] {
         assert!(people.contains(part), "{part} in {people}");
     }
-    let programs = server.command(&["status", "--json"]).stdout;
+    let programs = server.ask(&["status", "--json"]).stdout;
     let programs: Value = serde_json::from_slice(&programs).unwrap();
     assert_eq!(programs["database"]["ready"], true);
 
     server.stop();
-    let output = server.command(&["status"]);
+    let output = server.ask(&["status"]);
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("is the server running"), "{error}");

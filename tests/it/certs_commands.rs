@@ -11,7 +11,7 @@ const NAME: &str = "notes.test";
 const SERVED: &str = "a handshake with this server got the stored certificate";
 
 fn list(server: &Server) -> Value {
-    let output = server.command(&["certs", "list", "--json"]);
+    let output = server.ask(&["certs", "list", "--json"]);
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -38,7 +38,7 @@ fn what_is_stored_shows_with_and_without_a_server() {
     assert_eq!(stopped["running"], false);
     assert_eq!(stopped["certificates"][0]["stored"], stored);
     assert_eq!(stopped["certificates"][0]["served"], Value::Null);
-    let people = said(&server.command(&["certs", "list"]));
+    let people = said(&server.ask(&["certs", "list"]));
     assert!(people.starts_with("not running: "), "{people}");
     let serial = stored["serial"].as_str().unwrap();
     assert!(people.contains(&serial[serial.len() - 8..]), "{people}");
@@ -71,10 +71,10 @@ fn a_file_that_has_become_unusable_is_told_and_the_old_pair_stays() {
         }
     };
     assert_eq!(after["stored"], before["stored"]);
-    let people = said(&server.command(&["certs", "list"]));
+    let people = said(&server.ask(&["certs", "list"]));
     assert!(people.contains("! localhost: "), "{people}");
 
-    let renewed = server.command(&["certs", "renew", "localhost"]);
+    let renewed = server.ask(&["certs", "renew", "localhost"]);
     assert_eq!(renewed.status.code(), Some(1));
     assert!(said(&renewed).contains("replace that file"), "{renewed:?}");
 }
@@ -87,11 +87,11 @@ fn a_renewal_that_makes_no_sense_says_why() {
         ("elsewhere.test", "name it in server.hosts"),
     ];
     for (host, words) in table {
-        let output = server.command(&["certs", "renew", host]);
+        let output = server.ask(&["certs", "renew", host]);
         assert_eq!(output.status.code(), Some(1), "{host}");
         assert!(said(&output).contains(words), "{host}: {output:?}");
     }
-    assert_eq!(server.command(&["certs", "renew"]).status.code(), Some(2));
+    assert_eq!(server.ask(&["certs", "renew"]).status.code(), Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,18 +102,18 @@ async fn a_new_certificate_comes_at_once_until_the_limit_and_beyond_it_by_force(
     let serial = |server: &Server| list(server)["certificates"][0]["served"]["serial"].clone();
     for _ in 0..3 {
         let before = serial(&server);
-        let output = server.command(&["certs", "renew", NAME]);
+        let output = server.ask(&["certs", "renew", NAME]);
         assert!(output.status.success(), "{output:?}");
         assert!(said(&output).contains("a new certificate is in service"));
         assert_ne!(serial(&server), before);
     }
     let before = serial(&server);
-    let refused = server.command(&["certs", "renew", NAME]);
+    let refused = server.ask(&["certs", "renew", NAME]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(said(&refused).contains("--force"), "{refused:?}");
     assert_eq!(serial(&server), before);
 
-    let forced = server.command(&["certs", "renew", NAME, "--force"]);
+    let forced = server.ask(&["certs", "renew", NAME, "--force"]);
     assert!(forced.status.success(), "{forced:?}");
     assert_ne!(serial(&server), before);
 
@@ -129,7 +129,7 @@ async fn a_renewal_that_fails_tells_what_the_ca_said() {
     let ca = Pebble::setup().deaf_to("http-01").start().await;
     let mut server = ca.server(&[NAME], &["http-01"]).admin().start();
     server.wait_for_line("the next attempt is at");
-    let output = server.command(&["certs", "renew", NAME]);
+    let output = server.ask(&["certs", "renew", NAME]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
         said(&output).contains("port 80 of notes.test"),

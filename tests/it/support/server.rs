@@ -304,15 +304,11 @@ impl Server {
         format!("http://{}{path}", self.admin.unwrap())
     }
 
-    /// Runs a command of the same program in its directory, with its configuration.
-    pub fn command(&self, arguments: &[&str]) -> Output {
+    /// Runs a command that asks this server, with its configuration.
+    pub fn ask(&self, arguments: &[&str]) -> Output {
         let admin = self.admin.map(|address| address.to_string());
-        Command::new(env!("CARGO_BIN_EXE_unibody"))
-            .args(arguments)
-            .current_dir(self.directory.path())
-            .env_remove("DATABASE_URL")
+        self.command(arguments)
             .env("ADMIN", admin.unwrap_or_default())
-            .stdin(Stdio::null())
             .output()
             .unwrap()
     }
