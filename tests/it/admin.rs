@@ -141,7 +141,8 @@ fn a_port_in_use_is_told_with_its_key() {
         .spawn();
     let status = server.wait();
     assert_eq!(status.code(), Some(1));
-    server.wait_for_line("change server.admin");
+    let log = server.log();
+    assert!(log.contains("change server.admin"), "{log}");
 }
 
 #[test]

@@ -372,10 +372,12 @@ impl Server {
             };
             self.http = self.http.or_else(|| find("http"));
             self.https = self.https.or_else(|| find("https"));
-            let admin = line.split_once("admin=http://");
-            let admin = admin.and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
-            self.admin = self.admin.or(admin);
         }
+        let admin = said.iter().find_map(|line| {
+            let (_, rest) = line.split_once("admin=http://")?;
+            rest.split_whitespace().next()?.parse().ok()
+        });
+        self.admin = admin.or(self.admin);
     }
 
     fn stop_if_running(&mut self) {
