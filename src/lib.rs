@@ -2,8 +2,10 @@
 //! and the app itself on PostgreSQL.
 //!
 //! Modules in reading order: a request comes in through [`edge`], which hands it to the [`app`]
-//! over the [`database`]; [`config`] says how, [`certificates`] make it HTTPS, [`cli`] starts it all.
+//! over the [`database`]; [`config`] says how, [`certificates`] make it HTTPS, [`admin`]
+//! tells how it is, [`cli`] starts it all.
 
+pub mod admin;
 pub mod app;
 pub mod certificates;
 pub mod cli;

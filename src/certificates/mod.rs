@@ -21,6 +21,7 @@ pub mod resolver;
 pub mod self_signed;
 pub mod server_config;
 pub mod store;
+mod stored;
 #[cfg(test)]
 mod testing;
 mod watch;
@@ -45,6 +46,7 @@ use self::self_signed::SelfSigned;
 pub use self::server_config::install_crypto_provider;
 use self::server_config::{ALPN_H2, ALPN_HTTP11};
 use self::store::Store;
+pub use self::stored::{Kept, stored};
 use self::watch::Watched;
 use crate::config::{Config, HostPattern, Tls, TlsMode, TlsVersion};
 use crate::database::Database;
@@ -57,6 +59,9 @@ pub struct Certificates {
     unknown: UnknownName,
     origin: Origin,
     served: ArcSwap<Vec<Served>>,
+    /// What handshakes with this server got, in the order of `served`; those with a CA's
+    /// certificates are noted where these are kept.
+    seen: Mutex<Vec<Option<Seen>>>,
     /// Held while one of them is replaced.
     publishing: Mutex<()>,
 }
@@ -76,9 +81,9 @@ pub struct Summary {
     pub source: Source,
     /// Why the last attempt to renew or reload it failed; `None` when that went well.
     pub last_error: Option<String>,
-    /// Of a CA's certificate: what is in storage.
+    /// What is in storage; `None` while a throwaway stands in for a CA's certificate.
     pub stored: Option<Seen>,
-    /// Of a CA's certificate: what a handshake with this server got.
+    /// What a handshake with this server got; `None` before the first, and when it failed.
     pub seen: Option<Seen>,
     /// Of a CA's certificate: when the next order is due, or may be tried again.
     pub next_attempt: Option<OffsetDateTime>,
@@ -93,6 +98,21 @@ pub enum Source {
     Acme,
     /// The user's file (the chain's).
     File(PathBuf),
+}
+
+/// How the wish for a new certificate ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Renewed {
+    /// With this one, in service.
+    Issued(Seen),
+    /// Without; the words are for people.
+    Failed(String),
+    /// Not yet; it goes on.
+    Running,
+    /// No certificate is kept for that name.
+    Unknown,
+    /// The certificate comes from no CA; the words tell from where, and what to do.
+    NotOurs(String),
 }
 
 /// What has to be done to get certificates and to keep them fresh.
@@ -153,7 +173,14 @@ impl Certificates {
         let served = self.served.load();
         let summaries = served.iter().map(Served::summary);
         let Origin::Acme(managed) = &self.origin else {
-            return summaries.collect();
+            let seen = self.seen.lock();
+            let mut seen = seen.iter().cloned();
+            return summaries
+                .map(|summary| Summary {
+                    seen: seen.next().flatten(),
+                    ..summary
+                })
+                .collect();
         };
         summaries
             .enumerate()
@@ -177,12 +204,27 @@ impl Certificates {
     }
 
     /// Has a new certificate ordered for `host` at once, whatever the schedule says, and with
-    /// [`Wish::Force`] whatever the CA's limits say. False when no CA's certificate is kept for it.
-    pub fn renew(&self, host: &str, wish: Wish) -> bool {
-        match &self.origin {
-            Origin::Acme(managed) => managed.wish(host, wish),
-            _ => false,
+    /// [`Wish::Force`] whatever the CA's limits say; waits for the end of it, within reason. An order
+    /// goes on when nobody waits any more.
+    pub async fn renew(&self, host: &str, wish: Wish) -> Renewed {
+        if let Origin::Acme(managed) = &self.origin {
+            return managed.renew(host, wish).await;
         }
+        let served = self.served.load();
+        let pattern = HostPattern::Exact(host.to_owned());
+        let Some(served) = served
+            .iter()
+            .find(|served| served.hosts.contains(&pattern) || served.pair.facts().covers(&pattern))
+        else {
+            return Renewed::Unknown;
+        };
+        Renewed::NotOurs(match &served.source {
+            Source::File(path) => format!(
+                "its certificate is read from {}; replace that file and its key, and the new ones are served within seconds",
+                path.display()
+            ),
+            Source::SelfSigned | Source::Acme => "its certificate is self-signed and made anew 30 days before its end; for another one now, delete self-signed/ in tls.certs_dir and restart".to_owned(),
+        })
     }
 
     /// Tells where the database is that several instances share (`acme.storage`). Before
@@ -226,6 +268,7 @@ impl Certificates {
             unknown,
             origin,
             served: ArcSwap::from_pointee(served),
+            seen: Mutex::default(),
             publishing: Mutex::new(()),
         }
     }
@@ -270,7 +313,7 @@ impl Served {
             serial: facts.serial.clone(),
             source: self.source.clone(),
             last_error: self.last_error.clone(),
-            stored: None,
+            stored: Some(Seen::of(facts)),
             seen: None,
             next_attempt: None,
         }

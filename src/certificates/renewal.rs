@@ -7,22 +7,26 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::sync::watch::Receiver;
 use tracing::{error, info, warn};
 
+use super::acme::verify;
 use super::pair::Pair;
 use super::self_signed::{self, SelfSigned};
 use super::watch::Watched;
 use super::{Certificates, Origin, Served, Source};
+use crate::config::HostPattern;
 
 /// How often the user's files are looked at.
 const POLL: Duration = Duration::from_secs(2);
 /// No sleep is longer: while a machine sleeps, or its clock is set, a long timer means nothing.
 const LONGEST_SLEEP: Duration = Duration::from_hours(1);
+/// How often our own listener is asked what it serves, when nothing has changed.
+const OBSERVE: Duration = Duration::from_mins(10);
 /// How soon a renewal that failed is tried again.
 const RETRY: Duration = Duration::from_mins(1);
 
@@ -41,7 +45,20 @@ impl Certificates {
             }
             Origin::SelfSigned(_) | Origin::Files(_) => {}
         }
+        let mut observed = None;
         loop {
+            let now = Instant::now();
+            let served = self.served.load_full();
+            let fresh = observed.as_ref().is_some_and(|(before, at)| {
+                Arc::ptr_eq(before, &served) && now.duration_since(*at) < OBSERVE
+            });
+            if !fresh {
+                tokio::select! {
+                    () = self.observe(https.first().copied(), &served) => {}
+                    _ = shutdown.wait_for(|stop| *stop) => return,
+                }
+                observed = Some((served, now));
+            }
             let pause = self.pause(OffsetDateTime::now_utc());
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -57,6 +74,26 @@ impl Certificates {
                 _ = shutdown.wait_for(|stop| *stop) => return,
             }
         }
+    }
+
+    /// Asks our own listener for each certificate, and notes what it gave.
+    async fn observe(&self, listener: Option<SocketAddr>, served: &[Served]) {
+        let mut seen = Vec::with_capacity(served.len());
+        for served in served {
+            let name = served.name_to_ask_for();
+            let answer = match (listener, name) {
+                (Some(listener), Some(name)) => match verify::served(listener, &name).await {
+                    Ok(answer) => Some(answer),
+                    Err(error) => {
+                        warn!("{name}: a handshake with this server at {listener} failed: {error}");
+                        None
+                    }
+                },
+                _ => None,
+            };
+            seen.push(answer);
+        }
+        *self.seen.lock() = seen;
     }
 
     /// Looks once, and serves what is new.
@@ -125,6 +162,18 @@ impl Certificates {
         }
         if changed {
             self.publish(served);
+        }
+    }
+}
+
+impl Served {
+    /// A name that clients ask for to get it.
+    fn name_to_ask_for(&self) -> Option<String> {
+        let facts = self.pair.facts();
+        match self.hosts.first() {
+            Some(HostPattern::Exact(name)) => Some(name.clone()),
+            Some(HostPattern::Wildcard(suffix)) => Some(format!("handshake.{suffix}")),
+            None => facts.names.first().cloned(),
         }
     }
 }

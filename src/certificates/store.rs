@@ -87,6 +87,22 @@ impl Store {
         }
     }
 
+    /// Reads the pair at `place` below `root` and changes nothing, whatever the state of it: for who
+    /// only looks while a server may be at work there.
+    ///
+    /// # Errors
+    /// When there is a file that cannot be read, or is no pair.
+    pub fn look(root: &Path, place: &str) -> anyhow::Result<Option<Pair>> {
+        let path = root.join(place).join(PAIR);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unusable(&path, "read", &error)),
+        };
+        let pair = Pair::parse(&text, &text);
+        pair.map(Some).with_context(|| path.display().to_string())
+    }
+
     /// Puts a pair (PEM, leaf first) at `place`, in place of the one before, and answers it as read.
     ///
     /// # Errors

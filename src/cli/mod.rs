@@ -1,6 +1,8 @@
 //! The commands. Each reads the configuration, does one thing, and says what went wrong in one line
 //! that tells what to do.
 
+mod ask;
+mod certs;
 mod check;
 mod config;
 mod database;
@@ -9,6 +11,8 @@ mod healthcheck;
 mod migrate;
 mod seed;
 mod serve;
+mod status;
+mod table;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -56,6 +60,12 @@ enum Command {
     /// Insert sample notes
     #[command(after_help = seed::HELP)]
     Seed(seed::Arguments),
+    /// Show the certificates, as stored and as served, or get a new one
+    #[command(subcommand, after_help = certs::HELP)]
+    Certs(certs::Command),
+    /// Print what the running server says of itself
+    #[command(after_help = status::HELP)]
+    Status(status::Arguments),
     /// Ask the running server how it is: exit status 0 when well, 1 when not
     #[command(after_help = healthcheck::HELP)]
     Healthcheck(healthcheck::Arguments),
@@ -86,6 +96,8 @@ pub fn run() -> ExitCode {
         Command::Config => config::run(config),
         Command::Migrate(arguments) => migrate::run(config, &arguments),
         Command::Seed(arguments) => seed::run(config, &arguments),
+        Command::Certs(command) => certs::run(config, command),
+        Command::Status(arguments) => status::run(config, &arguments),
         Command::Healthcheck(arguments) => healthcheck::run(config, &arguments),
         Command::Doctor(arguments) => doctor::run(config, &arguments),
     };

@@ -1,15 +1,18 @@
 //! `unibody serve`: everything, in the order it comes up and goes down.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
+use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{Failure, Outcome};
+use crate::admin;
 use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::database::migrations::{self, Report};
@@ -39,10 +42,12 @@ pub(super) fn run(config: Option<&Path>) -> Outcome {
 }
 
 async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
+    let started = OffsetDateTime::now_utc();
     let mut stop = Stop::listen()?;
     let (stopping, stopped) = watch::channel(false);
 
     let sockets = Sockets::bind(&config)?;
+    let admin = admin::bind(&config)?;
     let certificates = Arc::new(Certificates::load(&config)?);
     let tls = if config.has_tls() {
         Some(edge::Tls {
@@ -72,8 +77,24 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
 
     let address = announce(&config, &sockets);
     let app: Router = app::router(app::State::new(database.database.clone()));
-    let https = sockets.https.iter().map(|bound| bound.address).collect();
+    let http = addresses(&sockets.http);
+    let https = addresses(&sockets.https);
     let running = edge::start(&config, sockets, tls, app, output)?;
+    if let Some(bound) = admin {
+        tracing::info!(admin = %format!("http://{}", bound.address), "status and metrics");
+        let subject = admin::Subject {
+            config: Arc::clone(&config),
+            started,
+            listeners: admin::Listeners {
+                http,
+                https: https.clone(),
+                admin: bound.address,
+            },
+            certificates: Arc::clone(&certificates),
+            database: database.database.clone(),
+        };
+        admin::serve(bound, subject, stopped.clone())?;
+    }
     // After the listeners: a CA comes back to them, and so does the look at what is really served.
     tokio::spawn(certificates.keep_fresh(https, stopped));
     tracing::info!(open = address, "ready");
@@ -166,6 +187,10 @@ fn report(done: &Report) {
     if !done.applied.is_empty() {
         tracing::info!(version = done.version, "the database schema is up to date");
     }
+}
+
+fn addresses(bound: &[Bound]) -> Vec<SocketAddr> {
+    bound.iter().map(|bound| bound.address).collect()
 }
 
 /// Says where the server listens; returns what to put into a browser on this machine.

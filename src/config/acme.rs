@@ -58,6 +58,7 @@ pub(super) fn acme(section: &Section<'_>) -> Acme {
         profile: section.value("profile", unless_empty(string)),
         eab,
         storage: section.value("storage", choice(&STORAGE)),
+        webhook: secret(section, "webhook", "webhook_file", check_webhook),
     }
 }
 
@@ -200,6 +201,19 @@ fn parse_directory(text: &str) -> Result<String, &'static str> {
         return Err(WHAT);
     }
     Ok(url.into())
+}
+
+fn check_webhook(text: &str) -> Result<(), String> {
+    let url = Url::parse(text).ok();
+    let fits = |url: &Url| ["https", "http"].contains(&url.scheme()) && url.host_str().is_some();
+    match url.filter(fits) {
+        // The client would leave them out, and the receiver would refuse every message.
+        Some(url) if !url.username().is_empty() || url.password().is_some() => {
+            Err("must hold no user and password; put a token into its path or query".to_owned())
+        }
+        Some(_) => Ok(()),
+        None => Err("must be an https:// or http:// URL".to_owned()),
+    }
 }
 
 fn parse_email(text: &str) -> Result<String, &'static str> {

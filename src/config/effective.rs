@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::environment::escape;
 use super::keys::DEFAULT_HEADERS;
-use super::values::{mask_url_passwords, print_duration, print_size};
+use super::values::{mask_url, mask_url_passwords, print_duration, print_size};
 use super::{
     AccessFormat, Acme, AcmeStorage, Action, Challenge, Coding, Compression, Config, Database, Log,
     LogFormat, Route, Server, Tls, TlsMode, TlsVersion, Upstream,
@@ -43,6 +43,10 @@ fn server(out: &mut Printer, server: &Server) {
     out.texts("http", &server.http);
     out.texts("https", &server.https);
     out.texts("hosts", &server.hosts);
+    out.text(
+        "admin",
+        server.admin.map(|at| at.to_string()).unwrap_or_default(),
+    );
     out.text("data_dir", server.data_dir.display());
     out.plain("workers", server.workers);
     out.text("max_body", print_size(server.max_body));
@@ -107,6 +111,8 @@ fn acme(out: &mut Printer, acme: &Acme) {
         AcmeStorage::Database => "database",
     };
     out.text("storage", storage);
+    let webhook = acme.webhook.as_ref().map(|url| mask_url(url.reveal()));
+    out.text("webhook", webhook.unwrap_or_default());
 }
 
 fn database(out: &mut Printer, database: &Database) {

@@ -58,6 +58,7 @@ fn server(section: &Section<'_>) -> Server {
         http: section.value("http", list(text(parse_listener))),
         https: section.value("https", list(text(parse_listener))),
         hosts: section.value("hosts", list(text(HostPattern::parse))),
+        admin: section.value("admin", unless_empty(text(parse_listener))),
         data_dir: section.value("data_dir", future_directory),
         workers: match section.value("workers", integer(0..=1024)) {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get),

@@ -71,7 +71,7 @@ static SERVER: Table = Table {
         key("http", r#"["[::]:8080"]"#),
         key("https", r#"["[::]:8443"]"#),
         key("hosts", r#"["localhost"]"#),
-        planned("admin"),
+        key("admin", r#""127.0.0.1:9180""#),
         key("data_dir", r#""data""#),
         key("workers", "0"),
         key("max_body", r#""20MiB""#),
@@ -127,7 +127,11 @@ static ACME: Table = Table {
         },
         optional("eab_hmac_key_file"),
         key("storage", r#""files""#),
-        planned_except("webhook", r#""""#),
+        Key {
+            name: "webhook",
+            kind: Kind::Secret,
+        },
+        optional("webhook_file"),
     ],
 };
 

@@ -77,6 +77,8 @@ pub struct Server {
     pub https: Vec<SocketAddr>,
     /// Names served; empty means any. Default `localhost`.
     pub hosts: Vec<HostPattern>,
+    /// Where status and metrics are told; `None` tells nobody. Default `127.0.0.1:9180`.
+    pub admin: Option<SocketAddr>,
     /// Embedded database, locks, sockets. Default `data`.
     pub data_dir: PathBuf,
     /// Threads that serve requests; never 0 here (the file's 0 became the number of cores).
@@ -166,6 +168,9 @@ pub struct Acme {
     pub eab: Option<Eab>,
     /// Where account, certificates and ledger lie. Default in files.
     pub storage: AcmeStorage,
+    /// Where issuance, failure and nearing expiry are POSTed to: `https://`, or `http://` on a
+    /// network of one's own. Default nowhere.
+    pub webhook: Option<Secret>,
 }
 
 /// Where what belongs to a CA's certificates lies.

@@ -30,6 +30,17 @@ pub struct Bound {
     socket: TcpListener,
 }
 
+impl Bound {
+    /// The socket, for who accepts from it without Pingora. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn into_tokio(self) -> io::Result<tokio::net::TcpListener> {
+        self.socket.set_nonblocking(true)?;
+        tokio::net::TcpListener::from_std(self.socket)
+    }
+}
+
 /// Binds every address, or says which one can't be had and why.
 ///
 /// # Errors

@@ -8,7 +8,9 @@
 mod access_log;
 mod acme;
 mod acme_shared;
+mod admin;
 mod browser;
+mod certs_commands;
 mod commands;
 mod doctor;
 mod door;

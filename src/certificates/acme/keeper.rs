@@ -7,7 +7,7 @@ use std::time::Duration as StdDuration;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use time::{Duration, OffsetDateTime};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
@@ -39,6 +39,8 @@ pub(super) struct Keeper {
     status: Mutex<Status>,
     wish: Mutex<Wish>,
     wake: Notify,
+    /// How many looks have ended without an order, which is when a wish has been answered.
+    settled: watch::Sender<u64>,
     /// What could not be written; it counts all the same until this process ends.
     unsaved: Mutex<Option<Ledger>>,
     /// What was said of a refused order, which is said once.
@@ -64,6 +66,7 @@ impl Keeper {
             }),
             wish: Mutex::default(),
             wake: Notify::new(),
+            settled: watch::Sender::default(),
             unsaved: Mutex::default(),
             refused: Mutex::default(),
         }
@@ -77,10 +80,26 @@ impl Keeper {
         self.status.lock().clone()
     }
 
-    pub(super) fn wish(&self, wish: Wish) {
-        let mut wished = self.wish.lock();
-        *wished = wish.max(*wished);
+    /// Wishes, and waits until that has led to something. It does so, too, when nobody waits.
+    pub(super) async fn fulfil(&self, wish: Wish) {
+        let mut settled = self.settled.subscribe();
+        {
+            let mut wished = self.wish.lock();
+            *wished = wish.max(*wished);
+        }
         self.wake.notify_one();
+        // A look that was under way may end before it has heard of the wish. The sender lives
+        // as long as this.
+        while settled.changed().await.is_ok() {
+            if *self.wish.lock() == Wish::None {
+                return;
+            }
+        }
+    }
+
+    /// Tells those who wait that there is nothing more to wait for.
+    fn settle(&self) {
+        self.settled.send_modify(|looks| *looks += 1);
     }
 
     /// Has the next look come at once.
@@ -128,6 +147,9 @@ impl Look<'_> {
             Ok(current) => current,
             Err(error) => {
                 self.note_error(&format!("{error:#}"));
+                // What cannot be read cannot be replaced either: that answers a wish.
+                *self.keeper.wish.lock() = Wish::None;
+                self.keeper.settle();
                 return LOOK;
             }
         };
@@ -138,10 +160,14 @@ impl Look<'_> {
         let decision = self.decide(now, current.as_ref(), &ledger);
         self.tell(decision, &ledger);
         match decision {
-            Decision::Wait(until) => pause(now, until, &ledger),
+            Decision::Wait(until) => {
+                self.keeper.settle();
+                pause(now, until, &ledger)
+            }
             Decision::Refuse(_, until) => {
                 // A wish that a limit refuses is answered by the refusal.
                 *self.keeper.wish.lock() = Wish::None;
+                self.keeper.settle();
                 pause(now, until, &ledger)
             }
             Decision::Order(_) => {

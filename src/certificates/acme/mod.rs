@@ -30,28 +30,35 @@ mod words;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::warn;
 
 pub use self::challenge::Challenges;
 use self::directory::Directory;
 use self::instances::InDatabase;
 use self::keeper::Keeper;
+use self::ledger::Ledger;
 pub use self::schedule::Wish;
 pub(super) use self::storage::PLACE;
 use self::storage::{Files, Storage};
 pub use self::verify::Seen;
 use super::pair::Pair;
-use super::{Certificates, Served, Source, self_signed};
+use super::{Certificates, Renewed, Served, Source, self_signed};
 use crate::config::{Acme, AcmeStorage, Config, HostPattern};
 use crate::database::Database;
 
 /// Orders that run at once; a server with a thousand names must not fall upon its CA.
 const ORDERS_AT_ONCE: usize = 4;
+
+/// How long a person may have to wait for an order: two challenges, each tried for a minute or so.
+const LONGEST_WAIT: Duration = Duration::from_mins(3);
 
 /// The certificates of one configuration, and what keeps them fresh. `keepers` and the served
 /// certificates have the same order.
@@ -173,13 +180,25 @@ impl Managed {
         self.keepers[index].status()
     }
 
-    /// Wishes a new certificate for `name`; false if there is no such name.
-    pub(super) fn wish(&self, name: &str, wish: Wish) -> bool {
+    /// Has a new certificate ordered for `name`, and waits for the end of it.
+    pub(super) async fn renew(&self, name: &str, wish: Wish) -> Renewed {
         let keeper = self.keepers.iter().find(|keeper| keeper.name() == name);
-        if let Some(keeper) = keeper {
-            keeper.wish(wish);
+        let Some(keeper) = keeper else {
+            return Renewed::Unknown;
+        };
+        let before = keeper.status().stored;
+        if timeout(LONGEST_WAIT, keeper.fulfil(wish)).await.is_err() {
+            return Renewed::Running;
         }
-        keeper.is_some()
+        let status = keeper.status();
+        match status.stored {
+            Some(stored) if Some(&stored) != before.as_ref() => Renewed::Issued(stored),
+            _ => Renewed::Failed(
+                status
+                    .last_error
+                    .unwrap_or_else(|| "there is no new certificate; the log tells why".to_owned()),
+            ),
+        }
     }
 }
 
@@ -190,6 +209,15 @@ impl fmt::Debug for Managed {
             .field("settings", &self.shared.settings)
             .finish_non_exhaustive()
     }
+}
+
+/// What lies on disk for `name`, read and nothing else: a server may be at work there.
+pub(super) fn look(
+    certs_dir: &Path,
+    acme: &Acme,
+    name: &str,
+) -> (anyhow::Result<Option<Pair>>, Ledger) {
+    Files::new(certs_dir, &acme.directory, acme.email.as_deref()).look(name)
 }
 
 /// A certificate of the CA, ready to serve.

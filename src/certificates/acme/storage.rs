@@ -127,6 +127,14 @@ impl Files {
         Ok(Ledger::new())
     }
 
+    /// Certificate and ledger, read and nothing else.
+    pub(super) fn look(&self, name: &str) -> (anyhow::Result<Option<Pair>>, Ledger) {
+        let ledger = fs::read(self.directory(name).join(LEDGER)).ok();
+        let ledger = ledger.and_then(|json| Ledger::parse(&json).ok());
+        let pair = Store::look(&self.root, &self.place_for(name));
+        (pair, ledger.unwrap_or_default())
+    }
+
     fn save(&self, name: &str, chain: &str, key: &str) -> anyhow::Result<Pair> {
         let store = Store::open(&self.root)?;
         let place = self.place_for(name);

@@ -33,7 +33,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub(super) fn of(facts: &Facts) -> Self {
+    pub(in crate::certificates) fn of(facts: &Facts) -> Self {
         Self {
             serial: facts.serial.clone(),
             not_after: facts.not_after,
@@ -42,7 +42,7 @@ impl Seen {
 }
 
 /// Which certificate the listener at `address` gives to a client that asks for `name`.
-pub(super) async fn served(address: SocketAddr, name: &str) -> io::Result<Seen> {
+pub(in crate::certificates) async fn served(address: SocketAddr, name: &str) -> io::Result<Seen> {
     let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
     let handshake = async {
         let socket = TcpStream::connect(reachable(address)).await?;

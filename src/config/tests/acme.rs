@@ -119,3 +119,19 @@ fn the_hmac_key_is_not_printed() {
     assert!(printed.contains("eab_kid = \"kid\"") && !printed.contains("hunter2"));
     assert!(!format!("{config:?}").contains("hunter2"));
 }
+
+#[test]
+fn of_the_webhook_only_its_host_is_printed() {
+    let config = good("[acme]\nwebhook = \"https://hooks.test/hunter2\"");
+    let printed = config.effective_toml();
+    assert!(
+        printed.contains("webhook = \"https://hooks.test/***\""),
+        "{printed}"
+    );
+    assert!(!format!("{config:?}").contains("hunter2"));
+    for url in ["ftp://a.test/", "hooks.test", "https://u:p@a.test/"] {
+        let mistakes = bad(&format!("[acme]\nwebhook = \"{url}\""));
+        assert!(mistakes.contains("acme.webhook"), "{mistakes}");
+        assert!(!mistakes.contains(url), "{mistakes}");
+    }
+}

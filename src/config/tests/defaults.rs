@@ -14,6 +14,8 @@ fn every_default_reads() {
     let config = Config::default_for(Path::new("/site"));
     assert_eq!(config.server.http, ["[::]:8080".parse().unwrap()]);
     assert_eq!(config.server.https, ["[::]:8443".parse().unwrap()]);
+    assert_eq!(config.server.admin, "127.0.0.1:9180".parse().ok());
+    assert_eq!(good("[server]\nadmin = \"\"").server.admin, None);
     assert_eq!(config.server.data_dir, Path::new("/site/data"));
     assert!(config.server.workers > 0);
     assert_eq!(config.server.max_body, 20 << 20);

@@ -5,15 +5,9 @@ use super::*;
 #[test]
 fn planned_keys_are_refused() {
     for (text, key) in [
-        ("[server]\nadmin = \"127.0.0.1:9180\"", "server.admin"),
-        ("[server]\nadmin = \"\"", "server.admin"),
         (
             "[server]\nproxy_protocol = true",
             "server.proxy_protocol = true",
-        ),
-        (
-            "[acme]\nwebhook = \"https://a.test\"",
-            "acme.webhook = \"https://a.test\"",
         ),
         (
             "[compression]\nalgorithms = [\"gzip\", \"br\"]",

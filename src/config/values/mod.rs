@@ -8,7 +8,7 @@ mod secret;
 
 pub use address::{parse_listener, parse_network};
 pub use amount::{parse_duration, parse_size, print_duration, print_size};
-pub use secret::{Secret, mask_url_passwords};
+pub use secret::{Secret, mask_url, mask_url_passwords};
 
 /// What is wrong with a value and what to write instead, without the value itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -52,6 +52,20 @@ pub fn mask_url_passwords(text: &str) -> String {
     format!("{scheme}://{credentials}{before}?{}", query.join("&"))
 }
 
+/// `url` with its path and query replaced by `***`: receivers of webhooks keep their tokens there.
+#[must_use]
+pub fn mask_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return "***".to_owned();
+    };
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let host = rest[..end].rsplit('@').next().unwrap_or_default();
+    if end == rest.len() {
+        return format!("{scheme}://{host}");
+    }
+    format!("{scheme}://{host}/***")
+}
+
 /// `sslpassword=x` becomes `sslpassword=***`.
 fn mask_parameter(parameter: &str) -> String {
     let Some((name, _)) = parameter.split_once('=') else {
@@ -70,6 +84,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn of_a_webhook_only_the_host_shows() {
+        for (url, shown) in [
+            ("https://hooks.test/T0/secret?x=1", "https://hooks.test/***"),
+            ("http://127.0.0.1:9?token=a", "http://127.0.0.1:9/***"),
+            ("https://u:p@hooks.test/", "https://hooks.test/***"),
+            ("https://hooks.test", "https://hooks.test"),
+            ("hunter2", "***"),
+        ] {
+            assert_eq!(mask_url(url), shown);
+        }
+    }
 
     #[test]
     fn a_secret_does_not_show() {

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -17,6 +17,9 @@ use super::database::{TestDatabase, make_traversable};
 /// How long anything may take before the test gives up on it.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
+/// A free port for the server, and that port for the commands that ask it.
+const ADMIN: &str = "${ADMIN:-127.0.0.1:0}";
+
 /// A running server and what it has said so far.
 pub struct Server {
     process: Child,
@@ -28,6 +31,8 @@ pub struct Server {
     pub http: Option<SocketAddr>,
     /// Its TLS listener, if it has one.
     pub https: Option<SocketAddr>,
+    /// Where it tells of itself, if it does.
+    pub admin: Option<SocketAddr>,
     /// Its database, unless it runs the embedded one or none.
     pub database: Option<TestDatabase>,
     environment: Vec<(String, String)>,
@@ -38,6 +43,7 @@ pub struct Setup {
     config: String,
     server: String,
     is_plain: bool,
+    admin: bool,
     database: Choice,
     directory: TempDir,
     environment: Vec<(String, String)>,
@@ -69,10 +75,17 @@ impl Setup {
             config: String::new(),
             server: String::new(),
             is_plain: false,
+            admin: false,
             database: Choice::Own,
             directory,
             environment: Vec::new(),
         }
+    }
+
+    /// With an admin listener on a free port.
+    pub fn admin(mut self) -> Self {
+        self.admin = true;
+        self
     }
 
     /// Further text of `config.toml`: whole tables. A `[server]` among them takes the place of the
@@ -150,16 +163,22 @@ impl Setup {
         if self.is_plain {
             toml.push_str("[tls]\nmode = \"off\"\n");
         }
+        // The default port belongs to one server, and tests run many.
+        let admin = if self.admin { ADMIN } else { "" };
+        let admin = format!("admin = \"{admin}\"\n");
         // A test that brings its own [server] names its listeners itself.
-        if toml.contains("[server]") {
+        if toml.contains("admin = ") {
             return toml;
+        }
+        if toml.contains("[server]") {
+            return toml.replacen("[server]\n", &format!("[server]\n{admin}"), 1);
         }
         let https = if self.is_plain {
             ""
         } else {
             "https = [\"127.0.0.1:0\"]\n"
         };
-        format!("[server]\n{LISTENERS}{https}{}\n{toml}", self.server)
+        format!("[server]\n{LISTENERS}{https}{admin}{}\n{toml}", self.server)
     }
 }
 
@@ -200,6 +219,7 @@ impl Server {
             directory,
             http: None,
             https: None,
+            admin: None,
             database,
             environment,
         }
@@ -287,6 +307,20 @@ impl Server {
         format!("http://localhost:{}{path}", self.http.unwrap().port())
     }
 
+    /// The URL of `path` on the admin listener.
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.admin.unwrap())
+    }
+
+    /// Runs a command that asks this server, with its configuration.
+    pub fn ask(&self, arguments: &[&str]) -> Output {
+        let admin = self.admin.map(|address| address.to_string());
+        self.command(arguments)
+            .env("ADMIN", admin.unwrap_or_default())
+            .output()
+            .unwrap()
+    }
+
     /// Sends `signal`.
     pub fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).unwrap();
@@ -347,6 +381,11 @@ impl Server {
             self.http = self.http.or_else(|| find("http"));
             self.https = self.https.or_else(|| find("https"));
         }
+        let admin = said.iter().find_map(|line| {
+            let (_, rest) = line.split_once("admin=http://")?;
+            rest.split_whitespace().next()?.parse().ok()
+        });
+        self.admin = admin.or(self.admin);
     }
 
     fn stop_if_running(&mut self) {

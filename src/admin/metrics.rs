@@ -1,0 +1,152 @@
+//! `GET /metrics`: figures in Prometheus' text format, version 0.0.4.
+//!
+//! Labels are bounded: whatever is in them stands in the configuration.
+
+use std::fmt::{Display, Write as _};
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::IntoResponse;
+use http::header::CONTENT_TYPE;
+use time::OffsetDateTime;
+
+use super::Subject;
+use super::status::{self, Certificate};
+
+const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResponse {
+    let mut out = Exposition::default();
+    process(&mut out, subject.started);
+    out.family(
+        "unibody_database_ready",
+        "1 when the app can serve from the database.",
+    );
+    out.sample(&[], u8::from(status::database(&subject).await.ready));
+    certificates(&mut out, &status::certificates(&subject));
+    ([(CONTENT_TYPE, FORMAT)], out.0)
+}
+
+fn process(out: &mut Exposition, started: OffsetDateTime) {
+    out.family("unibody_build_info", "1, with the version of the program.");
+    out.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    out.family(
+        "process_start_time_seconds",
+        "When the process started, in seconds since 1970.",
+    );
+    out.sample(&[], started.unix_timestamp());
+}
+
+/// One sample for each certificate, under the first of its names; none where there is nothing to tell.
+fn certificates(out: &mut Exposition, certificates: &[Certificate]) {
+    type Value = fn(&Certificate) -> Option<i64>;
+    let families: [(&str, &str, Value); 4] = [
+        (
+            "unibody_certificate_stored_expiry_timestamp_seconds",
+            "When the certificate in storage expires, in seconds since 1970.",
+            |certificate| Some(certificate.stored.as_ref()?.not_after.unix_timestamp()),
+        ),
+        (
+            "unibody_certificate_served_expiry_timestamp_seconds",
+            "When the certificate that a handshake got expires, in seconds since 1970.",
+            |certificate| Some(certificate.served.as_ref()?.not_after.unix_timestamp()),
+        ),
+        (
+            "unibody_certificate_next_attempt_timestamp_seconds",
+            "When the certificate is ordered next, or may be, in seconds since 1970.",
+            |certificate| Some(certificate.next_attempt?.unix_timestamp()),
+        ),
+        (
+            "unibody_certificate_last_error",
+            "1 when the last attempt to renew or reload the certificate failed.",
+            |certificate| Some(i64::from(certificate.last_error.is_some())),
+        ),
+    ];
+    for (family, help, value) in families {
+        out.family(family, help);
+        for certificate in certificates {
+            if let Some(value) = value(certificate) {
+                out.sample(&[("name", name(certificate))], value);
+            }
+        }
+    }
+}
+
+/// A certificate for addresses alone has no name: its file tells it from others.
+fn name(certificate: &Certificate) -> &str {
+    certificate.names.first().unwrap_or(&certificate.source)
+}
+
+/// The text, and the family that samples belong to. Every figure so far is a gauge.
+#[derive(Default)]
+struct Exposition(String, &'static str);
+
+impl Exposition {
+    fn family(&mut self, name: &'static str, help: &str) {
+        self.1 = name;
+        // Writing to a `String` cannot fail, here and below.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} gauge");
+    }
+
+    fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
+        self.0.push_str(self.1);
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let before = if index == 0 { '{' } else { ',' };
+            let _ = write!(self.0, "{before}{label}=\"{}\"", escaped(text));
+        }
+        let after = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.0, "{after} {value}");
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::admin::status::Held;
+
+    #[test]
+    fn what_is_known_is_told_and_what_is_not_is_left_out() {
+        let held = |not_after| Held {
+            serial: "0A".to_owned(),
+            not_after,
+        };
+        let certificate = Certificate {
+            names: vec!["a.test".to_owned(), "b.test".to_owned()],
+            source: "acme".to_owned(),
+            issuer: "CA".to_owned(),
+            stored: Some(held(datetime!(2001-09-09 01:46:40 UTC))),
+            served: None,
+            next_attempt: None,
+            last_error: Some("no \"way\"".to_owned()),
+        };
+        let mut out = Exposition::default();
+        certificates(&mut out, &[certificate]);
+        let samples: Vec<_> = out
+            .0
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .collect();
+        let expected = [
+            "unibody_certificate_stored_expiry_timestamp_seconds{name=\"a.test\"} 1000000000",
+            "unibody_certificate_last_error{name=\"a.test\"} 1",
+        ];
+        assert_eq!(samples, expected);
+    }
+
+    #[test]
+    fn labels_cannot_break_the_format() {
+        let mut out = Exposition::default();
+        out.family("x", "Help.");
+        out.sample(&[("a", "q\"b\\n\n"), ("b", "")], 1);
+        let expected = "# HELP x Help.\n# TYPE x gauge\nx{a=\"q\\\"b\\\\n\\n\",b=\"\"} 1\n";
+        assert_eq!(out.0, expected);
+    }
+}

@@ -1,0 +1,182 @@
+//! What the server tells its owner of itself: a small listener of its own, beside those for visitors.
+//!
+//! 1. [`bind`] takes `server.admin` before anything is started, [`serve`] answers there until the end.
+//! 2. [`guard`] lets through what no web page of somebody else can have sent.
+//! 3. [`status`] is everything as JSON, [`metrics`] the figures for Prometheus, and [`renew`] the one
+//!    thing that can be asked for.
+//!
+//! Whoever reaches the listener may use it: it is for this machine or a private network.
+
+mod guard;
+mod metrics;
+pub mod renew;
+pub mod status;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use time::OffsetDateTime;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tower::ServiceExt;
+
+use crate::certificates::Certificates;
+use crate::config::Config;
+use crate::database::Database;
+use crate::edge::listeners::{self, Bound};
+
+/// Connections at once: a scraper or two, and people.
+const CONNECTIONS: usize = 64;
+/// For a whole head, and as long may an idle connection stay.
+const HEAD: Duration = Duration::from_secs(30);
+/// For a body, all of it.
+const BODY: Duration = Duration::from_secs(10);
+/// Bytes of the largest body.
+const MAX_BODY: usize = 16 * 1024;
+/// Between two attempts to accept, when the system has no more sockets.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// What there is to tell of.
+#[derive(Clone)]
+pub struct Subject {
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// Since when the process runs.
+    pub started: OffsetDateTime,
+    /// Where visitors are served.
+    pub listeners: Listeners,
+    /// What they are shown.
+    pub certificates: Arc<Certificates>,
+    /// Where the notes are.
+    pub database: Database,
+}
+
+/// The addresses really bound.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Listeners {
+    /// Plain HTTP.
+    pub http: Vec<SocketAddr>,
+    /// HTTPS.
+    pub https: Vec<SocketAddr>,
+    /// The listener that tells of it.
+    pub admin: SocketAddr,
+}
+
+/// Binds `server.admin`; `None` where that is switched off.
+///
+/// # Errors
+/// One line naming the address, the configuration key and the remedy.
+pub fn bind(config: &Config) -> anyhow::Result<Option<Bound>> {
+    let bound = listeners::bind("server.admin", config.server.admin.as_slice())?;
+    Ok(bound.into_iter().next())
+}
+
+/// Answers on `bound` until `stopped` turns true, or its sender is gone.
+///
+/// # Errors
+/// A socket that cannot be prepared.
+pub fn serve(
+    bound: Bound,
+    subject: Subject,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<tokio::task::JoinHandle<()>> {
+    let address = bound.address;
+    let listener = bound
+        .into_tokio()
+        .with_context(|| format!("cannot prepare the socket of {address}"))?;
+    let router = router(Arc::new(subject), address);
+    Ok(tokio::spawn(accept(listener, router, stopped)))
+}
+
+fn router(subject: Arc<Subject>, address: SocketAddr) -> Router {
+    Router::new()
+        .route("/status", get(status::answer))
+        .route("/metrics", get(metrics::answer))
+        .route(renew::PATH, post(renew::answer))
+        .fallback(|| async {
+            let words = "not here; GET /status and GET /metrics are\n";
+            (StatusCode::NOT_FOUND, words)
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::middleware::from_fn(move |request, next| {
+            guard::pass(address, request, next)
+        }))
+        .with_state(subject)
+}
+
+async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    // Dropped at the end, and the connections with it: what is asked here is asked again.
+    let mut connections = JoinSet::new();
+    loop {
+        let next = async {
+            // The semaphore is never closed.
+            let permit = Arc::clone(&room).acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            next = next => next,
+            _ = stopped.wait_for(|stop| *stop) => return,
+        };
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((socket, _)) => {
+                let router = router.clone();
+                connections.spawn(async move {
+                    converse(socket, router).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the admin listener cannot accept");
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+}
+
+async fn converse(socket: TcpStream, router: Router) {
+    let service = hyper::service::service_fn(move |request| respond(router.clone(), request));
+    // How a client's connection ended is the client's business.
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .serve_connection(TokioIo::new(socket), service)
+        .await;
+}
+
+/// Reads the body first, so that nothing below waits for a client.
+async fn respond(
+    router: Router,
+    request: Request<Incoming>,
+) -> Result<Response<axum::body::Body>, Infallible> {
+    let (head, body) = request.into_parts();
+    let limited = http_body_util::Limited::new(body, MAX_BODY).collect();
+    let body: Bytes = match timeout(BODY, limited).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => return Ok(refusal(StatusCode::PAYLOAD_TOO_LARGE)),
+        Err(_) => return Ok(refusal(StatusCode::REQUEST_TIMEOUT)),
+    };
+    let request = Request::from_parts(head, axum::body::Body::from(body));
+    router.oneshot(request).await
+}
+
+fn refusal(status: StatusCode) -> Response<axum::body::Body> {
+    let mut response = Response::new(axum::body::Body::empty());
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,157 @@
+//! `GET /status`: everything the server knows of itself, as JSON.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{Listeners, Subject};
+use crate::certificates::Summary;
+use crate::certificates::acme::Seen;
+use crate::config::{self, Action};
+
+/// What `/status` answers. Times are RFC 3339.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Of the program.
+    pub version: String,
+    /// Since when the process runs.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started: OffsetDateTime,
+    /// The addresses really bound.
+    pub listeners: Listeners,
+    /// In the order of the file.
+    pub routes: Vec<Route>,
+    /// The database's.
+    pub database: DatabaseState,
+    /// In the order of the configuration.
+    pub certificates: Vec<Certificate>,
+}
+
+/// One route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// The host it is limited to.
+    pub host: Option<String>,
+    /// The path it matches, as the configuration writes it.
+    pub path: String,
+    /// What it does: `app`, `files DIRECTORY`, `upstream NAME`, `redirect TARGET`, `respond STATUS`.
+    pub action: String,
+}
+
+/// Whether the app can serve from the database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseState {
+    /// It answers, and its schema is current.
+    pub ready: bool,
+    /// Why it is not ready.
+    pub reason: Option<String>,
+}
+
+/// One certificate. What is stored and what is served are two facts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Names it is served for.
+    pub names: Vec<String>,
+    /// `acme`, `self-signed`, or the file it comes from.
+    pub source: String,
+    /// Who issued the one in service.
+    pub issuer: String,
+    /// Where it is kept: what the next start would serve.
+    pub stored: Option<Held>,
+    /// What a handshake with the server got; `None` before the first, and when it failed.
+    pub served: Option<Held>,
+    /// When the next order is due, or may be tried again.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub next_attempt: Option<OffsetDateTime>,
+    /// Why the last attempt to renew or reload it failed; `None` when that went well.
+    pub last_error: Option<String>,
+}
+
+/// A certificate somewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Serial number in upper-case hexadecimal.
+    pub serial: String,
+    /// End of its validity.
+    #[serde(with = "time::serde::rfc3339")]
+    pub not_after: OffsetDateTime,
+}
+
+pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> Json<Status> {
+    Json(status(&subject).await)
+}
+
+async fn status(subject: &Subject) -> Status {
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started: subject.started,
+        listeners: subject.listeners.clone(),
+        routes: subject.config.routes.iter().map(Route::from).collect(),
+        database: database(subject).await,
+        certificates: certificates(subject),
+    }
+}
+
+/// Takes at most two seconds.
+pub(super) async fn database(subject: &Subject) -> DatabaseState {
+    let reason = subject.database.ready().await.err();
+    DatabaseState {
+        ready: reason.is_none(),
+        reason: reason.map(|reason| reason.to_string()),
+    }
+}
+
+pub(super) fn certificates(subject: &Subject) -> Vec<Certificate> {
+    let summary = subject.certificates.summary();
+    summary.into_iter().map(Certificate::from).collect()
+}
+
+/// `2027-01-01T00:00:00Z`.
+#[must_use]
+pub fn shown(at: OffsetDateTime) -> String {
+    let seconds = at.replace_nanosecond(0).unwrap_or(at);
+    seconds.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
+}
+
+impl From<Summary> for Certificate {
+    fn from(summary: Summary) -> Self {
+        Self {
+            names: summary.names,
+            source: summary.source.to_string(),
+            issuer: summary.issuer,
+            stored: summary.stored.map(Held::from),
+            served: summary.seen.map(Held::from),
+            next_attempt: summary.next_attempt,
+            last_error: summary.last_error,
+        }
+    }
+}
+
+impl From<Seen> for Held {
+    fn from(seen: Seen) -> Self {
+        Self {
+            serial: seen.serial,
+            not_after: seen.not_after,
+        }
+    }
+}
+
+impl From<&config::Route> for Route {
+    fn from(route: &config::Route) -> Self {
+        Self {
+            host: route.host.as_ref().map(ToString::to_string),
+            path: route.path.to_string(),
+            action: match &route.action {
+                Action::App => "app".to_owned(),
+                Action::Files(files) => format!("files {}", files.root.display()),
+                Action::Upstream { upstream, .. } => format!("upstream {}", upstream.name),
+                Action::Redirect { to, .. } => format!("redirect {to}"),
+                Action::Respond { status, .. } => format!("respond {}", status.as_u16()),
+            },
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `unibody status`: what the running server says of itself.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::Outcome;
+use super::ask;
+use super::certs::shown_as_table;
+use super::table::table;
+use crate::admin::status::{Status, shown};
+
+pub(super) const HELP: &str = "\
+Asks the server at server.admin; exit status 1 when there is no answer.
+
+Examples:
+  unibody status
+  unibody status --json | jq .database";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
+    let config = super::load(config)?;
+    let asked = super::small_runtime()?.block_on(ask::status(&config));
+    let status = asked.map_err(anyhow::Error::from)?;
+    if arguments.json {
+        let json = serde_json::to_string_pretty(&status).map_err(anyhow::Error::from)?;
+        println!("{json}");
+    } else {
+        print!("{}", for_people(&status));
+    }
+    Ok(())
+}
+
+fn for_people(status: &Status) -> String {
+    let addresses = |all: &[SocketAddr]| {
+        let all: Vec<_> = all.iter().map(ToString::to_string).collect();
+        if all.is_empty() {
+            "none".to_owned()
+        } else {
+            all.join(", ")
+        }
+    };
+    let database = match &status.database.reason {
+        Some(reason) => format!("not ready: {reason}"),
+        None => "ready".to_owned(),
+    };
+    let routes: Vec<_> = status
+        .routes
+        .iter()
+        .map(|route| {
+            [
+                route.host.clone().unwrap_or_else(|| "any".to_owned()),
+                route.path.clone(),
+                route.action.clone(),
+            ]
+        })
+        .collect();
+    format!(
+        "unibody {}, since {}\nhttp      {}\nhttps     {}\nadmin     {}\ndatabase  {database}\n\n{}\n{}",
+        status.version,
+        shown(status.started),
+        addresses(&status.listeners.http),
+        addresses(&status.listeners.https),
+        status.listeners.admin,
+        table(["HOST", "PATH", "ACTION"], &routes),
+        shown_as_table(&status.certificates, true),
+    )
+}

@@ -1,0 +1,175 @@
+//! The listener that tells the owner how the server is.
+
+use std::net::TcpListener;
+
+use serde_json::Value;
+
+use crate::support::http;
+use crate::support::raw::Raw;
+use crate::support::server::{Server, Setup};
+
+async fn status(server: &Server) -> Value {
+    let answer = http::client().get(server.admin_url("/status")).send();
+    answer.await.unwrap().json().await.unwrap()
+}
+
+async fn metrics(server: &Server) -> String {
+    let answer = http::client().get(server.admin_url("/metrics")).send();
+    let answer = answer.await.unwrap();
+    let format = &answer.headers()["content-type"];
+    assert_eq!(format, "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    answer.text().await.unwrap()
+}
+
+/// Waits until a handshake with the server has been seen, which follows its start.
+async fn seen(server: &Server) -> Value {
+    loop {
+        let status = status(server).await;
+        if !status["certificates"][0]["served"].is_null() {
+            return status;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_tells_how_it_is() {
+    let server = Setup::new().admin().start();
+    let status = seen(&server).await;
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        status["listeners"]["https"][0],
+        server.https.unwrap().to_string()
+    );
+    assert_eq!(
+        status["listeners"]["admin"],
+        server.admin.unwrap().to_string()
+    );
+    assert_eq!(status["database"]["ready"], true);
+    let routes = status["routes"].as_array().unwrap();
+    assert!(routes.iter().any(|route| route["action"] == "app"));
+    let certificate = &status["certificates"][0];
+    assert_eq!(certificate["source"], "self-signed");
+    assert_eq!(certificate["stored"], certificate["served"]);
+    assert_eq!(certificate["last_error"], Value::Null);
+
+    let metrics = metrics(&server).await;
+    for sample in [
+        "unibody_database_ready 1",
+        "process_start_time_seconds ",
+        "unibody_certificate_stored_expiry_timestamp_seconds{name=\"localhost\"} ",
+        "unibody_certificate_served_expiry_timestamp_seconds{name=\"localhost\"} ",
+        "unibody_certificate_last_error{name=\"localhost\"} 0",
+    ] {
+        assert!(
+            metrics.lines().any(|line| line.starts_with(sample)),
+            "{sample} in {metrics}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_its_database_says_so() {
+    let server = Setup::new()
+        .admin()
+        .config("[database]\nwait = \"0s\"")
+        .database("postgres://nobody@127.0.0.1:1/none")
+        .start();
+    assert_eq!(status(&server).await["database"]["ready"], false);
+    let metrics = metrics(&server).await;
+    assert!(metrics.contains("unibody_database_ready 0\n"), "{metrics}");
+    let shown = String::from_utf8(server.ask(&["status"]).stdout).unwrap();
+    assert!(shown.contains("database  not ready: "), "{shown}");
+}
+
+#[test]
+fn web_pages_of_others_reach_nothing() {
+    let server = Setup::new().admin().start();
+    let address = server.admin.unwrap();
+    let port = address.port();
+    let body = r#"{"host":"localhost"}"#;
+    let post = |headers: &str| {
+        format!(
+            "POST /certificates/renew HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let json = "Content-Type: application/json\r\n";
+    let get =
+        |host: &str| format!("GET /status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let table = [
+        (get(&format!("localhost:{port}")), 200, "asked by name"),
+        (get(&address.to_string()), 200, "asked by address"),
+        (get("rebound.example"), 403, "DNS rebinding"),
+        (post("Content-Type: text/plain\r\n"), 415, "a form's text"),
+        (
+            post("Content-Type: application/x-www-form-urlencoded\r\n"),
+            415,
+            "a form",
+        ),
+        (
+            post(&format!("{json}Origin: https://evil.example\r\n")),
+            403,
+            "another site's script",
+        ),
+        (
+            format!(
+                "OPTIONS /certificates/renew HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n"
+            ),
+            405,
+            "nobody is let in by asking first",
+        ),
+        (post(json), 409, "our own command, told that no CA is asked"),
+    ];
+    for (request, status, why) in table {
+        let answer = Raw::connect(address).send(request).last_answer();
+        assert_eq!(answer.status, status, "{why}: {}", answer.text());
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{why}");
+        assert_eq!(answer.header("access-control-allow-origin"), None, "{why}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_told_with_its_key() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let mut server = Setup::new()
+        .config(&format!(
+            "[server]\nhttp = [\"127.0.0.1:0\"]\nhttps = [\"127.0.0.1:0\"]\nadmin = \"{address}\""
+        ))
+        .spawn();
+    let status = server.wait();
+    assert_eq!(status.code(), Some(1));
+    let log = server.log();
+    assert!(log.contains("change server.admin"), "{log}");
+}
+
+#[test]
+fn switched_off_nothing_listens_and_the_command_says_so() {
+    let server = Server::start();
+    assert_eq!(server.admin, None);
+    let output = server.ask(&["status"]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("server.admin is switched off"), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+}
+
+#[test]
+fn the_status_is_shown_to_people_and_to_programs() {
+    let mut server = Setup::new().admin().start();
+    let people = String::from_utf8(server.ask(&["status"]).stdout).unwrap();
+    for part in ["database  ready", "/static/", "self-signed", "STORED"] {
+        assert!(people.contains(part), "{part} in {people}");
+    }
+    let programs = server.ask(&["status", "--json"]).stdout;
+    let programs: Value = serde_json::from_slice(&programs).unwrap();
+    assert_eq!(programs["database"]["ready"], true);
+
+    server.stop();
+    let output = server.ask(&["status"]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("is the server running"), "{error}");
+}
