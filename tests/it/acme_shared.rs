@@ -152,7 +152,7 @@ async fn without_the_database_the_copy_is_served() {
     let mut first = instances.first(NAME, &BOTH).start();
     first.wait_for_line(SERVED);
     let serial = instances.serial(instances.ca.address).await;
-    drop(first.stop());
+    first.stop();
     let config = std::fs::read_to_string(first.path("config.toml")).unwrap();
     let nowhere = "postgres://unibody@localhost/notes?host=/nonexistent";
     let gone = config.replace(&instances.database.url, nowhere);
