@@ -1,5 +1,6 @@
 //! `unibody certs`: the certificates as stored and as served, and a new one at once.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -142,11 +143,12 @@ pub(super) fn shown_as_table(certificates: &[Certificate], running: bool) -> Str
             ]
         })
         .collect();
-    let head = ["NAMES", "SOURCE", "STORED", "SERVED", "NEXT ATTEMPT"];
-    let mut text = table(head, &rows);
+    let titles = ["NAMES", "SOURCE", "STORED", "SERVED", "NEXT ATTEMPT"];
+    let mut text = table(titles, &rows);
     for certificate in certificates {
         if let Some(error) = &certificate.last_error {
-            text.push_str(&format!("! {}: {error}\n", certificate.names.join(",")));
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "! {}: {error}", certificate.names.join(","));
         }
     }
     text

@@ -168,7 +168,7 @@ pub struct Acme {
     pub eab: Option<Eab>,
     /// Where account, certificates and ledger lie. Default in files.
     pub storage: AcmeStorage,
-    /// Where issuance, failure and nearing expiry are POSTed to: `https://`, or `http://` on a
+    /// Where issuance, failure and nearing expiry are told, by POST: `https://`, or `http://` on a
     /// network of one's own. Default nowhere.
     pub webhook: Option<Secret>,
 }

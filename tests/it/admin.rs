@@ -89,7 +89,7 @@ fn web_pages_of_others_reach_nothing() {
     let address = server.admin.unwrap();
     let port = address.port();
     let body = r#"{"host":"localhost"}"#;
-    let post = |headers: &str| {
+    let renew = |headers: &str| {
         format!(
             "POST /certificates/renew HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
             body.len()
@@ -102,14 +102,14 @@ fn web_pages_of_others_reach_nothing() {
         (get(&format!("localhost:{port}")), 200, "asked by name"),
         (get(&address.to_string()), 200, "asked by address"),
         (get("rebound.example"), 403, "DNS rebinding"),
-        (post("Content-Type: text/plain\r\n"), 415, "a form's text"),
+        (renew("Content-Type: text/plain\r\n"), 415, "a form's text"),
         (
-            post("Content-Type: application/x-www-form-urlencoded\r\n"),
+            renew("Content-Type: application/x-www-form-urlencoded\r\n"),
             415,
             "a form",
         ),
         (
-            post(&format!("{json}Origin: https://evil.example\r\n")),
+            renew(&format!("{json}Origin: https://evil.example\r\n")),
             403,
             "another site's script",
         ),
@@ -120,7 +120,11 @@ fn web_pages_of_others_reach_nothing() {
             405,
             "nobody is let in by asking first",
         ),
-        (post(json), 409, "our own command, told that no CA is asked"),
+        (
+            renew(json),
+            409,
+            "our own command, told that no CA is asked",
+        ),
     ];
     for (request, status, why) in table {
         let answer = Raw::connect(address).send(request).last_answer();

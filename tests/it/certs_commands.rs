@@ -1,11 +1,14 @@
 //! `unibody certs`: the certificates as stored and as served, and new ones at once.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Output;
+use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::Value;
 
 use crate::support::pebble::Pebble;
-use crate::support::server::{Server, Setup};
+use crate::support::server::{PATIENCE, Server, Setup};
 
 const NAME: &str = "notes.test";
 const SERVED: &str = "a handshake with this server got the stored certificate";
@@ -138,4 +141,60 @@ async fn a_renewal_that_fails_tells_what_the_ca_said() {
     let certificate = &list(&server)["certificates"][0];
     assert_eq!(certificate["stored"], Value::Null);
     assert!(!certificate["next_attempt"].is_null(), "{certificate}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_webhook_is_told_of_issuance_and_failure() {
+    for (deaf, event, key) in [
+        (None, "issued", "serial"),
+        (Some("http-01"), "failed", "error"),
+    ] {
+        let (url, told) = receiver();
+        let setup = Pebble::setup();
+        let setup = match deaf {
+            Some(challenge) => setup.deaf_to(challenge),
+            None => setup,
+        };
+        let ca = setup.start().await;
+        let _server = ca
+            .server(&[NAME], &["http-01"])
+            .config(&format!("webhook = \"{url}\""))
+            .start();
+        let message = told.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(message["event"], event, "{message}");
+        assert_eq!(message["name"], NAME);
+        assert!(message[key].is_string(), "{message}");
+    }
+}
+
+/// Somebody who is told by HTTP, and what was said.
+fn receiver() -> (String, Receiver<Value>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (sender, told) = channel();
+    std::thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            // The test may have ended.
+            let _ = sender.send(read_message(socket));
+        }
+    });
+    (url, told)
+}
+
+/// Reads one request's JSON and answers it.
+fn read_message(mut socket: TcpStream) -> Value {
+    let mut request = Vec::new();
+    loop {
+        let mut some = [0; 4096];
+        let read = socket.read(&mut some).unwrap();
+        request.extend_from_slice(&some[..read]);
+        let text = String::from_utf8_lossy(&request);
+        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        if let Ok(json) = serde_json::from_str(body) {
+            let answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+            socket.write_all(answer).unwrap();
+            return json;
+        }
+        assert_ne!(read, 0, "{text}");
+    }
 }

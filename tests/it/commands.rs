@@ -314,7 +314,7 @@ fn a_port_in_use_is_an_error_that_names_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let directory = with_config(&format!(
-        "[server]\nhttp = [\"{address}\"]\nhttps = [\"127.0.0.1:0\"]\n"
+        "[server]\nadmin = \"\"\nhttp = [\"{address}\"]\nhttps = [\"127.0.0.1:0\"]\n"
     ));
     unibody(directory.path(), &["serve"], &[])
         .assert_status(1)
@@ -336,7 +336,7 @@ fn without_postgresql_programs_the_error_says_what_to_install() {
     std::fs::create_dir(&empty).unwrap();
     write_config(
         directory.path(),
-        "[database]\nbin_dir = \"empty\"\n[server]\nhttp = [\"127.0.0.1:0\"]\nhttps = [\"127.0.0.1:0\"]\n",
+        "[database]\nbin_dir = \"empty\"\n[server]\nadmin = \"\"\nhttp = [\"127.0.0.1:0\"]\nhttps = [\"127.0.0.1:0\"]\n",
     );
     for command in ["check", "serve", "migrate", "seed"] {
         let ran = unibody(

@@ -33,7 +33,8 @@ use url::Url;
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Answers are chains of certificates at most.
 const MAX_ANSWER: usize = 1024 * 1024;
-const NAME: HeaderValue = HeaderValue::from_static(concat!("unibody/", env!("CARGO_PKG_VERSION")));
+pub(super) const NAME: HeaderValue =
+    HeaderValue::from_static(concat!("unibody/", env!("CARGO_PKG_VERSION")));
 
 /// A client for one CA. Clones share what they saw.
 #[derive(Clone)]
@@ -47,13 +48,8 @@ pub(super) struct Client {
 impl Client {
     /// Trusts the system's roots, and those in `ca_file`.
     pub(super) fn new(directory: &str, ca_file: Option<&Path>) -> anyhow::Result<Self> {
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .context("no version of TLS is available")?
-            .with_root_certificates(roots(ca_file)?)
-            .with_no_client_auth();
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
+            .with_tls_config(tls(ca_file)?)
             .https_only()
             .enable_http1()
             .build();
@@ -161,6 +157,16 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     }
     let date = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(now).unwrap_or_default())
+}
+
+/// What verifies servers by the system's roots, and those in `ca_file`.
+pub(super) fn tls(ca_file: Option<&Path>) -> anyhow::Result<ClientConfig> {
+    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .context("no version of TLS is available")?
+        .with_root_certificates(roots(ca_file)?)
+        .with_no_client_auth();
+    Ok(tls)
 }
 
 fn roots(ca_file: Option<&Path>) -> anyhow::Result<RootCertStore> {

@@ -7,7 +7,6 @@ use std::time::SystemTime;
 
 use http::header::DATE;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use time::OffsetDateTime;
 
 use super::client::Client;
@@ -63,7 +62,8 @@ struct Listing {
 #[serde(rename_all = "camelCase")]
 struct Meta {
     #[serde(default)]
-    profiles: BTreeMap<String, IgnoredAny>,
+    /// Their descriptions, which are for people.
+    profiles: BTreeMap<String, serde_json::Value>,
     #[serde(default)]
     external_account_required: bool,
 }

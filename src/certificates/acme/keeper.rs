@@ -17,6 +17,7 @@ use super::order::{Issued, Job, word_of};
 use super::problem::{Failure, Kind};
 use super::schedule::{Decision, Lifetime, Situation, Wish, decide};
 use super::verify::{self, Seen};
+use super::webhook::Event;
 use super::words::{self, shown};
 use super::{Shared, Status, serve};
 use crate::certificates::pair::Pair;
@@ -159,6 +160,8 @@ impl Look<'_> {
         let now = OffsetDateTime::now_utc();
         let decision = self.decide(now, current.as_ref(), &ledger);
         self.tell(decision, &ledger);
+        self.tell_of_the_end(now, decision, current.as_ref(), &mut ledger)
+            .await;
         match decision {
             Decision::Wait(until) => {
                 self.keeper.settle();
@@ -354,6 +357,13 @@ impl Look<'_> {
                     shown(pair.facts().not_after)
                 );
                 self.keeper.status.lock().last_error = None;
+                let facts = pair.facts();
+                let event = Event::Issued {
+                    serial: facts.serial.clone(),
+                    issuer: facts.issuer.clone(),
+                    not_after: facts.not_after,
+                };
+                self.shared.tell(name, event);
             }
             Err(failure) => self.fail(&mut ledger, &failure, current.as_ref()).await,
         }
@@ -447,6 +457,12 @@ impl Look<'_> {
             words::consequence(left.map(|certificate| certificate.not_after))
         );
         self.keeper.status.lock().last_error = Some(failure.words.clone());
+        let event = Event::Failed {
+            error: failure.words.clone(),
+            next_attempt: next,
+            not_after: left.map(|certificate| certificate.not_after),
+        };
+        self.shared.tell(&self.keeper.name, event);
         // It is kept in memory when it cannot be saved; why not is what failed above, or comes next.
         let _ = self.save(ledger).await;
     }
@@ -514,10 +530,47 @@ impl Look<'_> {
         if let Some(words) = &refusal {
             if refused.as_ref() != Some(words) {
                 warn!("{}: {words}", self.keeper.name);
+                let event = Event::Failed {
+                    error: words.clone(),
+                    next_attempt: until,
+                    not_after: status.stored.as_ref().map(|stored| stored.not_after),
+                };
+                self.shared.tell(&self.keeper.name, event);
             }
             status.last_error = Some(words.clone());
+        } else if refused.is_some() {
+            status.last_error = ledger.last_error().map(str::to_owned);
         }
         *refused = refusal;
+    }
+
+    /// Tells `acme.webhook`, once, of a certificate that has come near its end and is not about to be
+    /// replaced.
+    async fn tell_of_the_end(
+        &self,
+        now: OffsetDateTime,
+        decision: Decision,
+        current: Option<&Pair>,
+        ledger: &mut Ledger,
+    ) {
+        let Some(facts) = current.map(Pair::facts) else {
+            return;
+        };
+        let near = (facts.not_after - now) * 3 < facts.not_after - facts.not_before;
+        let is_told = ledger.told_of.as_ref() == Some(&facts.serial);
+        let is_ordered = matches!(decision, Decision::Order(_));
+        if self.shared.webhook.is_none() || !near || is_told || is_ordered {
+            return;
+        }
+        let event = Event::Expiring {
+            serial: facts.serial.clone(),
+            not_after: facts.not_after,
+            error: ledger.last_error().map(str::to_owned),
+        };
+        self.shared.tell(&self.keeper.name, event);
+        ledger.told_of = Some(facts.serial.clone());
+        // Lost, it is told again.
+        let _ = self.save(ledger).await;
     }
 
     fn note_error(&self, words: &str) {

@@ -38,6 +38,9 @@ pub struct Ledger {
     pub suggestion: Option<Suggestion>,
     /// The kind of challenge that went well the last time: it comes first the next time.
     pub proven_by: Option<ProvenBy>,
+    /// Serial number of the certificate whose nearing end `acme.webhook` has been told of.
+    #[serde(default)]
+    pub told_of: Option<String>,
 }
 
 /// One order.
@@ -113,6 +116,7 @@ impl Ledger {
             last_error: None,
             suggestion: None,
             proven_by: None,
+            told_of: None,
         }
     }
 

@@ -26,6 +26,7 @@ pub mod problem;
 pub mod schedule;
 pub mod storage;
 pub mod verify;
+mod webhook;
 mod words;
 
 use std::fmt;
@@ -49,6 +50,7 @@ pub use self::schedule::Wish;
 pub(super) use self::storage::PLACE;
 use self::storage::{Files, Storage};
 pub use self::verify::Seen;
+use self::webhook::{Event, Webhook};
 use super::pair::Pair;
 use super::{Certificates, Renewed, Served, Source, self_signed};
 use crate::config::{Acme, AcmeStorage, Config, HostPattern};
@@ -76,6 +78,16 @@ struct Shared {
     storage: Arc<dyn Storage>,
     challenges: Arc<Challenges>,
     orders: Semaphore,
+    webhook: Option<Webhook>,
+}
+
+impl Shared {
+    /// Tells `acme.webhook`, if there is one. Never waits.
+    fn tell(&self, name: &str, event: Event) {
+        if let Some(webhook) = &self.webhook {
+            webhook.tell(name, event);
+        }
+    }
 }
 
 /// What is known of one name's certificate beside what is served.
@@ -132,6 +144,11 @@ impl Managed {
             storage,
             challenges,
             orders: Semaphore::new(ORDERS_AT_ONCE),
+            webhook: acme
+                .webhook
+                .as_ref()
+                .map(|url| Webhook::new(url, acme.ca_file.as_deref()))
+                .transpose()?,
         };
         let shared = Arc::new(shared);
         let managed = Self {
@@ -165,6 +182,12 @@ impl Managed {
                 instances.follow(look).await;
             });
         }
+        let shared = Arc::clone(&self.shared);
+        tasks.spawn(async move {
+            if let Some(webhook) = &shared.webhook {
+                webhook.run().await;
+            }
+        });
         while tasks.join_next().await.is_some() {}
     }
 

@@ -32,12 +32,12 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Before the second and the third attempt.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
-/// What is POSTed, as one JSON object. Times are RFC 3339.
+/// What is sent (by POST), as one JSON object. Times are RFC 3339.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Message {
+pub(super) struct Message {
     /// What happened.
     #[serde(flatten)]
-    pub event: Event,
+    event: Event,
     /// The name whose certificate it is.
     pub name: String,
     /// When it happened.
@@ -48,7 +48,7 @@ pub struct Message {
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-pub enum Event {
+pub(super) enum Event {
     /// There is a new certificate.
     Issued {
         /// Its serial number in upper-case hexadecimal.
@@ -204,7 +204,8 @@ mod tests {
             if let Some((_, body)) = text.split_once("\r\n\r\n")
                 && let Ok(json) = serde_json::from_str(body)
             {
-                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                let answer =
+                    format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
                 socket.write_all(answer.as_bytes()).await.unwrap();
                 return json;
             }

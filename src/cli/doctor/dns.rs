@@ -210,11 +210,20 @@ mod tests {
     const HERE: [&str; 3] = ["127.0.0.1", "203.0.113.5", "2a01:db8::5"];
     const NAT: [&str; 3] = ["127.0.0.1", "192.168.1.5", "fe80::5"];
 
+    /// Addresses of the name and of the machine, whether a CA must find it, what is told, and why.
+    type Row<'a> = (
+        &'a [&'a str],
+        &'a [&'a str],
+        bool,
+        &'a [(Grade, &'a str)],
+        &'a str,
+    );
+
     #[test]
     fn names_are_judged_by_where_they_lead() {
         use Grade::{Fail, Ok, Warn};
         #[rustfmt::skip]
-        let table: [(&[&str], &[&str], bool, &[(Grade, &str)], &str); 12] = [
+        let table: [Row<'_>; 12] = [
             (&["203.0.113.5"], &HERE, true, &[(Ok, "leads here")], "A"),
             (&["203.0.113.5", "2a01:db8::5"], &HERE, true, &[(Ok, "leads here")], "A and AAAA"),
             (&["203.0.113.5", "2a01:db8::9"], &HERE, true, &[(Warn, "set the AAAA record to 2a01:db8::5")], "the trap"),
