@@ -22,6 +22,7 @@ mod notes;
 mod outage;
 mod own_router;
 mod routes;
+mod secrets;
 mod signals;
 mod smoke;
 mod support;

@@ -1,0 +1,79 @@
+//! The database's password stays where it was written.
+
+use crate::support::api::Api;
+use crate::support::breakable::Break;
+use crate::support::command::unibody;
+use crate::support::database::TestDatabase;
+use crate::support::server::Setup;
+
+#[test]
+fn the_password_of_the_database_is_never_printed() {
+    let database = TestDatabase::new();
+    let password = password_of(&database.url);
+    let url = [("DATABASE_URL", database.url.as_str())];
+    let directory = tempfile::tempdir().unwrap();
+    let printed = unibody(directory.path(), &["config"], &url).assert_status(0);
+    assert!(printed.stdout.contains(":***@"), "{printed:#?}");
+    assert!(!printed.stdout.contains(&password));
+
+    for url in [
+        // No such port, no such host, no such parameter, another password than the right one.
+        "postgres://notes:s3cret@localhost:99999/notes".to_owned(),
+        "postgres://notes:s3cret@[::1/notes".to_owned(),
+        "postgres://notes:s3cret@localhost/notes?sslmode=sometimes".to_owned(),
+        "host=localhost user=notes password=s3cret port=none".to_owned(),
+        database.url.replace(&password, "s3cret"),
+    ] {
+        for command in [
+            &["check", "--online"][..],
+            &["config"],
+            &["migrate"],
+            &["seed"],
+        ] {
+            let ran = unibody(directory.path(), command, &[("DATABASE_URL", &url)]);
+            assert!(!ran.stdout.contains("s3cret"), "{command:?}: {ran:#?}");
+            assert!(!ran.stderr.contains("s3cret"), "{command:?}: {ran:#?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_database_may_be_named_in_a_file() {
+    let database = TestDatabase::new();
+    let setup = Setup::new().embedded();
+    let file = setup.directory().join("database-url");
+    std::fs::write(&file, format!("{}\n", database.url)).unwrap();
+    let server = setup
+        .environment("DATABASE_URL_FILE", file.to_str().unwrap())
+        .start();
+    Api::http2(&server).create_note("milk").await;
+    assert_eq!(database.count("SELECT count(*) FROM notes"), 1);
+    assert!(!server.path("data").exists(), "no embedded one");
+    assert!(!server.log().contains(&password_of(&database.url)));
+}
+
+#[tokio::test]
+async fn the_password_of_the_database_is_never_logged() {
+    let database = TestDatabase::new();
+    let password = password_of(&database.url);
+    let (proxy, url) = database.behind_a_proxy();
+    let mut server = Setup::new()
+        .config("[log]\nlevel = \"trace\"")
+        .database(&url)
+        .start();
+    let api = Api::http1(&server);
+    api.create_note("milk").await;
+    proxy.refuse();
+    proxy.end(Break::Reset);
+    // The first may still find a connection that has just ended, the second makes a new one.
+    api.get("/api/notes").await.assert_unavailable();
+    api.get("/api/notes").await.assert_unavailable();
+    server.stop();
+    assert!(server.log().contains("the database is unavailable"));
+    assert!(!server.log().contains(&password), "{}", server.log());
+}
+
+fn password_of(url: &str) -> String {
+    let url = url::Url::parse(url).unwrap();
+    url.password().unwrap().to_owned()
+}
