@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use super::client::to;
-use super::frames::{END_HEADERS, Frames, GOAWAY, HEADERS, PING, SETTINGS, header_block};
+use super::frames::{
+    END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, SETTINGS, header_block,
+};
 use super::{Client, edge};
 use crate::support::server::PATIENCE;
 
@@ -53,6 +55,30 @@ async fn an_idle_client_that_does_not_go_is_shown_out() {
     assert_about_a_second(start);
     let goaway = farewell.iter().find(|frame| frame.kind == GOAWAY).unwrap();
     assert_eq!(goaway.code(), 0, "it has done nothing wrong");
+}
+
+/// What a client sends before it has read the end must not be answered with a reset, which takes
+/// with it what is still on the way.
+#[tokio::test]
+async fn a_client_that_is_told_to_go_is_listened_to_for_a_moment() {
+    let server = edge("timeouts = { keepalive = \"1s\" }");
+    let mut frames = Frames::connect(&server).await;
+    let get = header_block("GET");
+    frames
+        .send(HEADERS, END_HEADERS | END_STREAM, 1, &get)
+        .await;
+    while let Some(frame) = frames.next().await {
+        // By the answer the server knows that its farewell has been read.
+        if frame.kind == PING && frame.flags == 0 {
+            frames.send(PING, 1, 0, &frame.payload).await;
+        }
+    }
+    for _ in 0..3 {
+        assert!(frames.is_listened_to().await);
+        // Meanwhile the server has time to close.
+        let mut other = Client::connect(&server).await;
+        assert_eq!(other.get("/word").await.text(), "word");
+    }
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
 pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
+pub const WINDOW_UPDATE: u8 = 8;
 pub const CONTINUATION: u8 = 9;
 
 pub const END_STREAM: u8 = 1;
@@ -59,6 +60,17 @@ impl Frames {
 
     pub async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         self.send_bytes(&frame(kind, flags, stream, payload)).await;
+    }
+
+    /// Whether what is sent from here on is taken: a connection that is gone answers with a reset.
+    pub async fn is_listened_to(&mut self) -> bool {
+        for _ in 0..20 {
+            let opened_window = frame(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes());
+            if self.0.write_all(&opened_window).await.is_err() || self.0.flush().await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// The next frame; `None` when the connection has ended.
