@@ -22,7 +22,7 @@ async fn two_that_start_at_once_on_an_empty_database_both_come_up() {
         assert_eq!(api.get("/readyz").await.status, 200);
         assert_eq!(api.titles().await, ["from the other", "from one"]);
     }
-    let migrated = "applying migration";
+    let migrated = "applying migration V1__";
     let lines = [one.log(), other.log()].concat();
     assert_eq!(
         lines.matches(migrated).count(),
