@@ -144,10 +144,13 @@ impl DatabaseSide {
 
     /// Waits for the database as long as `database.wait` says, then lets the rest start without it.
     async fn come_up(&self, config: &Config) -> anyhow::Result<()> {
-        match self.database.wait(config.database.wait).await {
+        let there = match self.database.wait(config.database.wait).await {
             Ok(()) if config.database.migrate => migrate(&self.database).await,
+            waited => waited.map_err(migrations::Error::from),
+        };
+        match there {
             Ok(()) => Ok(()),
-            Err(Unavailable { reason, .. }) => {
+            Err(migrations::Error::Unavailable(Unavailable { reason, .. })) => {
                 tracing::error!(
                     reason,
                     "serving without the database: the app answers 503 until it is there"
@@ -158,6 +161,7 @@ impl DatabaseSide {
                 }
                 Ok(())
             }
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -168,7 +172,7 @@ impl DatabaseSide {
     }
 }
 
-async fn migrate(database: &Database) -> anyhow::Result<()> {
+async fn migrate(database: &Database) -> Result<(), migrations::Error> {
     report(&migrations::migrate(database).await?);
     Ok(())
 }
@@ -178,7 +182,7 @@ async fn catch_up(database: &Database) {
     match migrations::migrate_when_reachable(database).await {
         Ok(done) => report(&done),
         Err(error) => {
-            tracing::error!(%error, "the app answers 503: the schema can't be brought up to date");
+            tracing::error!(%error, "the schema can't be brought up to date");
         }
     }
 }
