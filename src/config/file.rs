@@ -1,6 +1,6 @@
 //! The shape of `config.toml`: which key becomes which field.
 //!
-//! Tables with rules of their own have their own modules: [`tls`](super::tls), [`acme`](super::acme),
+//! Tables with rules of their own have their own modules: [`tls`](super::tls), [`acme`](mod@super::acme),
 //! [`header_tables`](super::header_tables), [`upstreams`](super::upstreams), [`routes`](super::routes).
 
 use std::num::NonZero;
