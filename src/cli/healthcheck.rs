@@ -6,16 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rustls::ClientConfig;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::Outcome;
+use crate::certificates::acme::observing_client;
 use crate::config::{Config, HostPattern};
 
 pub(super) const HELP: &str = "\
@@ -83,7 +81,7 @@ pub(super) async fn exchange(
         return request(socket, host, endpoint).await;
     }
     let name = ServerName::try_from(host.to_owned()).context("the host has no valid name")?;
-    let stream = TlsConnector::from(Arc::new(client_config()?))
+    let stream = TlsConnector::from(Arc::new(observing_client()?))
         .connect(name, socket)
         .await
         .context("the TLS handshake with the server failed")?;
@@ -132,59 +130,7 @@ fn loopback(listener: SocketAddr) -> SocketAddr {
         IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         // A machine without IPv6 listens on IPv4 instead; dual-stack listeners take both.
         IpAddr::V6(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-
         address => address,
     };
     SocketAddr::new(address, listener.port())
-}
-
-fn client_config() -> anyhow::Result<ClientConfig> {
-    let provider = Arc::new(ring::default_provider());
-    let verifier = Arc::new(Ourselves(provider.signature_verification_algorithms));
-    Ok(
-        ClientConfig::builder_with_provider(Arc::<CryptoProvider>::clone(&provider))
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_no_client_auth(),
-    )
-}
-
-/// Takes any certificate: we ask ourselves on this machine, whatever certificate we have just now.
-#[derive(Debug)]
-struct Ourselves(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for Ourselves {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.supported_schemes()
-    }
 }

@@ -50,6 +50,7 @@ pub use self::schedule::Wish;
 pub(super) use self::storage::PLACE;
 use self::storage::{Files, Storage};
 pub use self::verify::Seen;
+pub(crate) use self::verify::observing_client;
 use self::webhook::{Event, Webhook};
 use super::pair::Pair;
 use super::{Certificates, Renewed, Served, Source, self_signed};

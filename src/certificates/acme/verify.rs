@@ -46,7 +46,7 @@ pub(in crate::certificates) async fn served(address: SocketAddr, name: &str) -> 
     let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
     let handshake = async {
         let socket = TcpStream::connect(reachable(address)).await?;
-        let connector = TlsConnector::from(Arc::new(client()?));
+        let connector = TlsConnector::from(Arc::new(observing_client()?));
         let stream = connector.connect(name, socket).await?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let chain: Vec<_> = chain.iter().map(|der| der.clone().into_owned()).collect();
@@ -68,7 +68,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn client() -> io::Result<ClientConfig> {
+/// TLS towards ourselves, whatever certificate we have just now.
+pub(crate) fn observing_client() -> io::Result<ClientConfig> {
     let provider = Arc::new(ring::default_provider());
     let verifier = Arc::new(Observer(Arc::clone(&provider)));
     Ok(ClientConfig::builder_with_provider(provider)
@@ -79,8 +80,9 @@ fn client() -> io::Result<ClientConfig> {
         .with_no_client_auth())
 }
 
-/// SECURITY: takes any certificate, because it wants to know which one it is. No byte is exchanged
-/// beyond the handshake; that the server holds the key is checked all the same.
+/// SECURITY: takes any certificate, because it wants to know which one it is, or whether anything
+/// answers. Never for what must not reach another server; that this one holds the key is checked all
+/// the same.
 #[derive(Debug)]
 struct Observer(Arc<CryptoProvider>);
 
