@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Measured against the system's allocator and jemalloc: 10 to 15 % less CPU for a page of notes than
+/// Measured against the system's allocator and jemalloc: 8 to 16 % less CPU for a page of notes than
 /// the system's, no difference to jemalloc, which takes longer to build.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
