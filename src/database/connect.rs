@@ -12,9 +12,8 @@ use std::error::Error as _;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, Client, Config, Error, SimpleQueryMessage, error::SqlState};
@@ -90,8 +89,6 @@ struct Learned {
     refuses_options: AtomicBool,
     /// Whether `statement_timeout` was looked at once.
     checked: AtomicBool,
-    /// When a connection last ended that we did not end.
-    ended: Mutex<Option<Instant>>,
 }
 
 /// A connection outside the pool; closes when dropped.
@@ -121,14 +118,6 @@ impl Connector {
         Ok(Alone { client, driver })
     }
 
-    /// Whether the server ended a connection after `instant`.
-    pub(super) fn has_ended_since(&self, instant: Instant) -> bool {
-        self.learned
-            .ended
-            .lock()
-            .is_some_and(|ended| ended >= instant)
-    }
-
     /// A connection outside the pool; `hear` gets what the server says unasked.
     pub(super) async fn listening(
         &self,
@@ -149,12 +138,9 @@ impl Connector {
         hear: impl FnMut(AsyncMessage) + Send + 'static,
     ) -> Result<(Client, JoinHandle<()>), Error> {
         let (client, connection) = config.connect(self.tls.clone()).await?;
-        let learned = Arc::clone(&self.learned);
         let driver = self.runtime.spawn(async move {
             // Not reached when the pool drops a connection: that aborts this task.
-            let outcome = drive(connection, hear).await;
-            *learned.ended.lock() = Some(Instant::now());
-            if let Err(error) = outcome {
+            if let Err(error) = drive(connection, hear).await {
                 // Whoever used the connection gets the error too, and the pool replaces it.
                 debug!("a database connection ended: {}", explain(&error));
             }

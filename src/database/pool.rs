@@ -1,14 +1,10 @@
 //! The pool: how many connections, for how long, and the proof of life before one is lent.
 //!
 //! A connection that comes back is lent again only if it is open, younger than
-//! `database.max_lifetime`, and alive. Alive means that it answered an empty query, the cheapest
-//! round trip PostgreSQL knows (no parsing, no snapshot, no transaction, and PgBouncer passes it on).
-//! A connection that was lent within the last [`FRESH`] skips the query, unless any connection has
-//! ended since: under load, when each is lent hundreds of times a second, the queries would take a
-//! third to a half of the pool's throughput (measured with a short SELECT and an INSERT over a unix
-//! socket) and find nothing, because a server that ends closes its connections, and that is noticed
-//! at once. The query is for what closes nothing: a host that vanished, a firewall that forgot, a
-//! statement that an abandoned request left running.
+//! `database.max_lifetime`, and alive: it answered an empty query just now, the cheapest round trip
+//! PostgreSQL knows (no parsing, no snapshot, no transaction, and PgBouncer passes it on). What
+//! closes a connection is noticed without it; the query is for what closes nothing: a host that
+//! vanished, a firewall that forgot, a statement that an abandoned request left running.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,9 +21,6 @@ use tokio_postgres::Config;
 
 use super::connect::{self, Connector};
 use crate::config;
-
-/// How long a proof of life counts.
-const FRESH: Duration = Duration::from_millis(100);
 
 /// How long the proof may take before the connection is taken for dead.
 const CHECK_LIMIT: Duration = Duration::from_secs(1);
@@ -58,7 +51,6 @@ pub(super) fn build(
     let vitality = Arc::new(Vitality {
         max_lifetime: config.max_lifetime,
         suspicious: AtomicBool::new(false),
-        connector: connector.clone(),
     });
     let keeper = Arc::clone(&vitality);
     let manager = Manager::from_connect(
@@ -110,8 +102,6 @@ struct Vitality {
     max_lifetime: Duration,
     /// The last proof failed.
     suspicious: AtomicBool,
-    /// Knows when a connection last ended.
-    connector: Connector,
 }
 
 impl Vitality {
@@ -121,10 +111,6 @@ impl Vitality {
         }
         if self.is_old(metrics) {
             return Err(HookError::message("too old"));
-        }
-        let last_used = metrics.recycled.unwrap_or(metrics.created);
-        if last_used.elapsed() < FRESH && !self.connector.has_ended_since(last_used) {
-            return Ok(());
         }
         let limit = if self.suspicious.load(Ordering::Relaxed) {
             SUSPICIOUS_LIMIT
