@@ -32,6 +32,7 @@ pub(crate) mod request_path;
 pub(crate) mod route;
 pub(crate) mod security_headers;
 mod snapshot;
+mod upgrade;
 mod upstream;
 
 use std::sync::Arc;

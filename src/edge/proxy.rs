@@ -118,14 +118,17 @@ impl ProxyHttp for Proxy {
 
     async fn upstream_peer(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
         exchange.upstream.began = Some(Instant::now());
         exchange.upstream.connected = None;
         exchange.upstream.answered = None;
         match exchange.destination() {
-            Some(Destination::Upstream(upstream)) => upstream.peer(&exchange.host).await,
+            Some(Destination::Upstream(upstream)) => {
+                let upgrade = session.is_upgrade_req();
+                upstream.peer(&exchange.host, upgrade).await
+            }
             _ => Err(Error::explain(
                 ErrorType::InternalError,
                 "the route has no upstream",

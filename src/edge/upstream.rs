@@ -14,7 +14,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use super::request_path;
+use super::{request_path, upgrade};
 use crate::config::{self, UpstreamAddress, UpstreamProtocol};
 
 /// How long the addresses of a name are used before it is looked up again.
@@ -88,8 +88,8 @@ impl Upstream {
         request.set_raw_path(stripped.as_bytes())
     }
 
-    /// The server whose turn it is.
-    pub(crate) async fn peer(&self, host: &str) -> Result<Box<HttpPeer>> {
+    /// The server whose turn it is, to be asked for an upgrade or not.
+    pub(crate) async fn peer(&self, host: &str, upgrade: bool) -> Result<Box<HttpPeer>> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let server = &self.servers[turn % self.servers.len()];
         let mut peer = server.peer(host).await?;
@@ -100,6 +100,10 @@ impl Upstream {
         options.write_timeout = Some(self.config.send_timeout);
         if server.config.protocol == UpstreamProtocol::H2c {
             options.set_http_version(2, 2);
+        } else if upgrade {
+            options.custom_l4 = Some(Arc::new(upgrade::Patiently));
+            // Kept apart from the others in Pingora's pool.
+            peer.group_key = 1;
         }
         Ok(Box::new(peer))
     }

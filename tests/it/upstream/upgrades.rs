@@ -10,16 +10,16 @@ const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: localhost\r\nConnection: Upgr
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
+const AGREEMENT: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
 /// Accepts, then sends back what it gets, 5 bytes at a time.
 fn echo() -> Upstream {
     Upstream::scripted(|connection| {
         if connection.request().is_none() {
             return;
         }
-        connection.send(
-            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
-        );
+        connection.send(AGREEMENT);
         while let Some(bytes) = connection.read(5) {
             connection.send(bytes);
         }
@@ -54,6 +54,28 @@ fn a_websocket_passes_both_ways() {
             raw.0.read_exact(&mut echoed).unwrap();
             assert_eq!(&echoed, message);
         }
+    }
+}
+
+/// Its answer is there before the end of the request's empty body has gone anywhere.
+#[test]
+fn an_upstream_that_agrees_at_once_keeps_its_websocket() {
+    let upstream = Upstream::scripted(|connection| {
+        connection.send(AGREEMENT);
+        connection.request();
+        while let Some(bytes) = connection.read(5) {
+            connection.send(bytes);
+        }
+    });
+    let server = forwarding_to(&upstream.table(""));
+    for _ in 0..32 {
+        let mut raw = Raw::connect(server.http.unwrap());
+        raw.send(format!("{UPGRADE}\r\n"));
+        assert_eq!(raw.head().status, 101);
+        raw.send("hello");
+        let mut echoed = [0; 5];
+        raw.0.read_exact(&mut echoed).unwrap();
+        assert_eq!(&echoed, b"hello");
     }
 }
 
