@@ -137,7 +137,8 @@ fn make_data_dir(data_dir: &Path) -> anyhow::Result<PathBuf> {
         .is_some_and(|path| !path.contains(['\n', '\'', '\\', ',', '"']));
     if !plain {
         bail!(
-            "server.data_dir {shown}: quotes, commas, backslashes and bytes that are not UTF-8 are not supported"
+            "server.data_dir {shown}: quotes, commas, backslashes and bytes that are not UTF-8 are not \
+             supported; choose another path"
         );
     }
     Ok(absolute)
