@@ -197,6 +197,33 @@ mod tests {
     }
 
     #[test]
+    fn a_client_without_a_name_gets_the_first_certificate_for_an_address() {
+        let address = |text: &str| vec![exact("first.test"), exact(text)];
+        let table = [
+            (vec![vec![exact("a.test")]], 0, "no address: the first"),
+            (vec![vec![exact("a.test")], address("192.0.2.7")], 1, "IPv4"),
+            (
+                vec![vec![exact("a.test")], address("2001:db8::7")],
+                1,
+                "IPv6",
+            ),
+            (
+                vec![
+                    vec![wildcard("a.test")],
+                    address("::1"),
+                    address("127.0.0.1"),
+                ],
+                1,
+                "the first of two",
+            ),
+        ];
+        for (entries, expected, why) in table {
+            let table = super::tests::table(&entries, UnknownName::Refuse);
+            assert_eq!(number(table.lookup(None)), Some(expected), "{why}");
+        }
+    }
+
+    #[test]
     fn names_find_their_certificate() {
         let entries = [
             vec![exact("first.test")],
