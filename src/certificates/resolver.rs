@@ -1,12 +1,14 @@
 //! Which certificate a handshake gets.
 //!
 //! The exact name first, then the wildcard over its first label, then what the table says of
-//! unknown names. A client that sends no name gets the first certificate configured. The table is
-//! immutable and swapped as a whole: a handshake sees one table, takes no lock, and connections
-//! that are open keep the certificate they began with.
+//! unknown names. A client that sends no name gets the first certificate for an address, since that
+//! is what it asks for, else the first configured. The table is immutable and swapped as a whole: a
+//! handshake sees one table, takes no lock, and connections that are open keep the certificate they
+//! began with.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -83,8 +85,13 @@ impl Table {
             default: None,
             unknown,
         };
+        let mut is_of_address = false;
         for (hosts, certified) in entries {
             table.default.get_or_insert_with(|| Arc::clone(certified));
+            if !is_of_address && hosts.iter().any(is_address) {
+                table.default = Some(Arc::clone(certified));
+                is_of_address = true;
+            }
             for host in hosts {
                 let (names, name) = match host {
                     HostPattern::Exact(name) => (&mut table.exact, name),
@@ -123,6 +130,14 @@ impl ResolvesServerCert for Resolver {
             return self.challenges.tls(name?);
         }
         self.lookup(name)
+    }
+}
+
+/// A client that asks for an address sends no name (RFC 6066, section 3).
+fn is_address(host: &HostPattern) -> bool {
+    match host {
+        HostPattern::Exact(name) => name.parse::<IpAddr>().is_ok(),
+        HostPattern::Wildcard(_) => false,
     }
 }
 
@@ -179,6 +194,33 @@ mod tests {
     fn table(entries: &[Vec<HostPattern>], unknown: UnknownName) -> Table {
         let keys = numbered(entries.len());
         Table::new(entries.iter().map(Vec::as_slice).zip(&keys), unknown)
+    }
+
+    #[test]
+    fn a_client_without_a_name_gets_the_first_certificate_for_an_address() {
+        let address = |text: &str| vec![exact("first.test"), exact(text)];
+        let table = [
+            (vec![vec![exact("a.test")]], 0, "no address: the first"),
+            (vec![vec![exact("a.test")], address("192.0.2.7")], 1, "IPv4"),
+            (
+                vec![vec![exact("a.test")], address("2001:db8::7")],
+                1,
+                "IPv6",
+            ),
+            (
+                vec![
+                    vec![wildcard("a.test")],
+                    address("::1"),
+                    address("127.0.0.1"),
+                ],
+                1,
+                "the first of two",
+            ),
+        ];
+        for (entries, expected, why) in table {
+            let table = super::tests::table(&entries, UnknownName::Refuse);
+            assert_eq!(number(table.lookup(None)), Some(expected), "{why}");
+        }
     }
 
     #[test]

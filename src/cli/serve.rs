@@ -95,9 +95,9 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
         };
         admin::serve(bound, subject, stopped.clone())?;
     }
+    tracing::info!(open = address, "ready");
     // After the listeners: a CA comes back to them, and so does the look at what is really served.
     tokio::spawn(certificates.keep_fresh(https, stopped));
-    tracing::info!(open = address, "ready");
 
     stop.requested().await;
     tracing::info!(drain = ?config.server.drain, "stopping");

@@ -1,14 +1,11 @@
 //! `unibody certs`: the certificates as stored and as served, and new ones at once.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::process::Output;
-use std::sync::mpsc::{Receiver, channel};
 
 use serde_json::Value;
 
 use crate::support::pebble::Pebble;
-use crate::support::server::{PATIENCE, Server, Setup};
+use crate::support::server::{Server, Setup};
 
 const NAME: &str = "notes.test";
 const SERVED: &str = "a handshake with this server got the stored certificate";
@@ -97,11 +94,49 @@ fn a_renewal_that_makes_no_sense_says_why() {
     assert_eq!(server.ask(&["certs", "renew"]).status.code(), Some(2));
 }
 
+#[test]
+fn a_wish_needs_a_running_server() {
+    let mut server = Setup::new().admin().start();
+    server.stop();
+    for wish in [&["localhost"][..], &["localhost", "--force"]] {
+        let output = server.ask(&[&["certs", "renew"], wish].concat());
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = said(&output);
+        assert!(said.contains("is the server running"), "{said}");
+        assert!(said.contains("server.admin"), "{said}");
+    }
+    let server = Setup::new().start();
+    let output = server.ask(&["certs", "renew", "localhost"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(said(&output).contains("switched off"), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_wishes_at_once_are_both_answered() {
+    let ca = Pebble::setup().start().await;
+    let mut server = ca.server(&[NAME], &["http-01"]).admin().start();
+    server.line_with(SERVED);
+    let before = ca.proxy.count("/order-plz");
+    let admin = server.admin.unwrap().to_string();
+    // Names are the same in any case.
+    let wishes = [NAME, "NOTES.Test"].map(|name| {
+        let mut command = server.command(&["certs", "renew", name]);
+        command.env("ADMIN", &admin).spawn().unwrap()
+    });
+    for wish in wishes {
+        let output = wish.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(said(&output).contains("a new certificate is in service"));
+    }
+    let ordered = ca.proxy.count("/order-plz") - before;
+    assert!((1..=2).contains(&ordered), "{ordered}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_certificate_comes_at_once_until_the_limit_and_beyond_it_by_force() {
     let ca = Pebble::setup().start().await;
     let mut server = ca.server(&[NAME], &["http-01"]).admin().start();
-    server.wait_for_line(SERVED);
+    server.line_with(SERVED);
     let serial = |server: &Server| list(server)["certificates"][0]["served"]["serial"].clone();
     for _ in 0..3 {
         let before = serial(&server);
@@ -131,7 +166,7 @@ async fn a_new_certificate_comes_at_once_until_the_limit_and_beyond_it_by_force(
 async fn a_renewal_that_fails_tells_what_the_ca_said() {
     let ca = Pebble::setup().deaf_to("http-01").start().await;
     let mut server = ca.server(&[NAME], &["http-01"]).admin().start();
-    server.wait_for_line("the next attempt is at");
+    server.line_with("the next attempt is at");
     let output = server.ask(&["certs", "renew", NAME]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
@@ -141,60 +176,4 @@ async fn a_renewal_that_fails_tells_what_the_ca_said() {
     let certificate = &list(&server)["certificates"][0];
     assert_eq!(certificate["stored"], Value::Null);
     assert!(!certificate["next_attempt"].is_null(), "{certificate}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_webhook_is_told_of_issuance_and_failure() {
-    for (deaf, event, key) in [
-        (None, "issued", "serial"),
-        (Some("http-01"), "failed", "error"),
-    ] {
-        let (url, told) = receiver();
-        let setup = Pebble::setup();
-        let setup = match deaf {
-            Some(challenge) => setup.deaf_to(challenge),
-            None => setup,
-        };
-        let ca = setup.start().await;
-        let _server = ca
-            .server(&[NAME], &["http-01"])
-            .config(&format!("webhook = \"{url}\""))
-            .start();
-        let message = told.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(message["event"], event, "{message}");
-        assert_eq!(message["name"], NAME);
-        assert!(message[key].is_string(), "{message}");
-    }
-}
-
-/// Somebody who is told by HTTP, and what was said.
-fn receiver() -> (String, Receiver<Value>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let (sender, told) = channel();
-    std::thread::spawn(move || {
-        for socket in listener.incoming().map_while(Result::ok) {
-            // The test may have ended.
-            let _ = sender.send(read_message(socket));
-        }
-    });
-    (url, told)
-}
-
-/// Reads one request's JSON and answers it.
-fn read_message(mut socket: TcpStream) -> Value {
-    let mut request = Vec::new();
-    loop {
-        let mut some = [0; 4096];
-        let read = socket.read(&mut some).unwrap();
-        request.extend_from_slice(&some[..read]);
-        let text = String::from_utf8_lossy(&request);
-        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        if let Ok(json) = serde_json::from_str(body) {
-            let answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
-            socket.write_all(answer).unwrap();
-            return json;
-        }
-        assert_ne!(read, 0, "{text}");
-    }
 }

@@ -7,7 +7,6 @@
 
 mod access_log;
 mod acme;
-mod acme_shared;
 mod admin;
 mod browser;
 mod certs_commands;

@@ -143,7 +143,10 @@ impl Directory {
             match answer {
                 Ok(created) => break created,
                 Err(error) if left > 0 && is_bad_nonce(&error) => left -= 1,
-                Err(error) => return Err(self.failure(&error)),
+                Err(error) => {
+                    let is_customer = self.settings.eab.is_some();
+                    return Err(Failure::of_registration(&error, &self.client, is_customer));
+                }
             }
         };
         let json = serde_json::to_string(&credentials).map_err(|error| ours(error.into()))?;

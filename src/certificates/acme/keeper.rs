@@ -184,6 +184,8 @@ impl Look<'_> {
                     }
                     Ok(None) => SOON,
                     Err(error) => {
+                        // Tried once: a wish does not wait for what comes after a failure.
+                        *self.keeper.wish.lock() = Wish::None;
                         self.fail(
                             &mut ledger,
                             &Failure::ours(format!("{error:#}")),

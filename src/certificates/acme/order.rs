@@ -132,6 +132,7 @@ impl Job<'_> {
     }
 
     async fn new_order(&self, account: &Account) -> Result<Order, Failure> {
+        self.check_profile(account)?;
         let identifiers = [identifier(self.name)];
         let new = || {
             let new = NewOrder::new(&identifiers);
@@ -150,6 +151,26 @@ impl Job<'_> {
             }
         }
         patiently!(account.new_order(&new())).map_err(|error| self.failure(&error))
+    }
+
+    /// Only what the directory lists may be asked for, and the list is what helps whoever mistyped it.
+    fn check_profile(&self, account: &Account) -> Result<(), Failure> {
+        let Some(profile) = self.profile else {
+            return Ok(());
+        };
+        let mut offered: Vec<_> = account.profiles().map(|offer| offer.name).collect();
+        if offered.contains(&profile) {
+            return Ok(());
+        }
+        offered.sort_unstable();
+        let offered = match offered.as_slice() {
+            [] => "it offers no profiles; remove acme.profile".to_owned(),
+            some => format!("it offers {}", some.join(", ")),
+        };
+        let ca = self.directory.client.host();
+        Err(refused(format!(
+            "the CA ({ca}) has no profile \"{profile}\" (acme.profile); {offered}"
+        )))
     }
 
     async fn see_through(

@@ -11,6 +11,9 @@ use crate::config::Challenge;
 /// What every error type of RFC 8555, section 6.7 begins with.
 const URN: &str = "urn:ietf:params:acme:error:";
 
+/// How CAs refuse the registration of a customer.
+const ABOUT_CUSTOMERS: [&str; 3] = ["malformed", "unauthorized", "externalAccountRequired"];
+
 /// Why an order gave no certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{words}")]
@@ -65,6 +68,25 @@ impl Failure {
                 "the CA ({ca}) gave no answer: {}; check this machine's network and name resolution, and acme.directory",
                 with_causes(error)
             )),
+        }
+    }
+
+    /// What `error` means in the answer to a registration. CAs tell in different ways that they do
+    /// not know a customer (RFC 8555, section 7.3.4, leaves it to them).
+    pub(super) fn of_registration(error: &Error, client: &Client, is_customer: bool) -> Self {
+        match error {
+            Error::Api(problem) if is_customer && ABOUT_CUSTOMERS.contains(&short(problem)) => {
+                Self {
+                    words: format!(
+                        "the CA ({}) does not accept acme.eab_kid with acme.eab_hmac_key: {}; copy both again as your account there shows them",
+                        client.host(),
+                        verbatim(problem)
+                    ),
+                    kind: Kind::Refused,
+                    retry_after: client.retry_after(),
+                }
+            }
+            error => Self::of(error, client),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Between the server and its CA: passes requests on, counts them, and breaks what it is told to.
 //!
-//! It also adds what Pebble lacks: `renewalInfo` (RFC 9773).
+//! It also adds what this Pebble lacks: `renewalInfo` (RFC 9773) and profiles
+//! (draft-ietf-acme-profiles).
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -12,10 +13,12 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
+
+use super::exchange::{Answer, Request};
 
 /// The proxy. It lives as long as the runtime of its test.
 pub struct FaultProxy {
@@ -29,6 +32,10 @@ struct State {
     passed: watch::Sender<Vec<Passed>>,
     faults: Mutex<Vec<Fault>>,
     renewal_info: Mutex<Option<Value>>,
+    /// Of the directory's `meta`.
+    profiles: Mutex<Option<Value>>,
+    /// Whether anybody is listening.
+    open: watch::Sender<bool>,
 }
 
 /// A request that got an answer below 400.
@@ -52,32 +59,10 @@ struct Fault {
     hang: bool,
 }
 
-struct Request {
-    method: String,
-    path: String,
-    host: String,
-    content_type: Option<String>,
-    body: Vec<u8>,
-}
-
-struct Answer {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-}
-
 impl FaultProxy {
     /// Serves `upstream` on a port of `address`.
     pub async fn start(address: Ipv4Addr, upstream: SocketAddr, chain: &str, key: &str) -> Self {
-        let chain = CertificateDer::pem_slice_iter(chain.as_bytes())
-            .collect::<Result<_, _>>()
-            .unwrap();
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-        let tls = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let acceptor = acceptor(chain.as_bytes(), key.as_bytes());
         let listener = TcpListener::bind((address, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
@@ -86,22 +71,22 @@ impl FaultProxy {
             passed: watch::Sender::new(Vec::new()),
             faults: Mutex::default(),
             renewal_info: Mutex::default(),
+            profiles: Mutex::default(),
+            open: watch::Sender::new(true),
         });
         let shared = state.clone();
         tokio::spawn(async move {
-            loop {
-                let (socket, _) = listener.accept().await.unwrap();
-                let (acceptor, state) = (acceptor.clone(), shared.clone());
-                tokio::spawn(async move {
-                    if let Ok(mut stream) = acceptor.accept(socket).await {
-                        while let Some(request) = read_request(&mut stream).await {
-                            let answer = state.answer(request).await;
-                            if stream.write_all(&answer.to_bytes()).await.is_err() {
-                                return;
-                            }
-                        }
-                    }
-                });
+            let mut listener = Some(listener);
+            let mut open = shared.open.subscribe();
+            while open.wait_for(|open| *open).await.is_ok() {
+                let listener = match listener.take() {
+                    Some(listener) => listener,
+                    None => TcpListener::bind(address).await.unwrap(),
+                };
+                tokio::select! {
+                    () = shared.serve(&listener, &acceptor) => {}
+                    _ = open.wait_for(|open| !*open) => {}
+                }
             }
         });
         Self { address, state }
@@ -132,6 +117,25 @@ impl FaultProxy {
             times: usize::MAX,
             hang: true,
         });
+    }
+
+    /// Refuses connections, until [`open`](Self::open).
+    pub async fn close(&self) {
+        self.state.open.send_replace(false);
+        while TcpStream::connect(self.address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Takes connections again.
+    pub fn open(&self) {
+        self.state.open.send_replace(true);
+    }
+
+    /// Offers these profiles, with a description each.
+    pub fn offer_profiles(&self, profiles: &[(&str, &str)]) {
+        let profiles = profiles.iter().copied().collect();
+        *self.state.profiles.lock().unwrap() = Some(profiles);
     }
 
     /// Breaks nothing any more.
@@ -187,6 +191,23 @@ impl FaultProxy {
 }
 
 impl State {
+    async fn serve(self: &Arc<Self>, listener: &TcpListener, acceptor: &TlsAcceptor) {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let (acceptor, state) = (acceptor.clone(), self.clone());
+            tokio::spawn(async move {
+                if let Ok(mut stream) = acceptor.accept(socket).await {
+                    while let Some(request) = Request::read(&mut stream).await {
+                        let answer = state.answer(request).await;
+                        if stream.write_all(&answer.to_bytes()).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    }
+
     async fn answer(&self, request: Request) -> Answer {
         if let Some(fault) = self.fault(&request.path) {
             if fault.hang {
@@ -247,10 +268,8 @@ impl State {
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
             .collect();
         let mut body = answer.bytes().await.unwrap().to_vec();
-        if request.path == "/dir" && self.renewal_info.lock().unwrap().is_some() {
-            let mut directory: Value = serde_json::from_slice(&body).unwrap();
-            directory["renewalInfo"] = format!("https://{}/renewal-info", request.host).into();
-            body = directory.to_string().into_bytes();
+        if request.path == "/dir" {
+            body = self.completed(&body, &request.host);
         }
         // A CA with renewalInfo says which certificate an order replaces (RFC 9773, section 5).
         if request.path == "/order-plz" && status == 201 {
@@ -266,6 +285,18 @@ impl State {
             headers,
             body,
         }
+    }
+
+    /// The directory with what Pebble does not say in it.
+    fn completed(&self, directory: &[u8], host: &str) -> Vec<u8> {
+        let mut directory: Value = serde_json::from_slice(directory).unwrap();
+        if self.renewal_info.lock().unwrap().is_some() {
+            directory["renewalInfo"] = format!("https://{host}/renewal-info").into();
+        }
+        if let Some(profiles) = self.profiles.lock().unwrap().clone() {
+            directory["meta"]["profiles"] = profiles;
+        }
+        directory.to_string().into_bytes()
     }
 
     fn note(&self, request: &Request) {
@@ -302,17 +333,17 @@ impl Fault {
     }
 }
 
-impl Answer {
-    fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = format!("HTTP/1.1 {} x\r\n", self.status);
-        for (name, value) in &self.headers {
-            bytes.extend([name, ": ", value, "\r\n"]);
-        }
-        bytes.extend(["Content-Length: ", &self.body.len().to_string(), "\r\n\r\n"]);
-        let mut bytes = bytes.into_bytes();
-        bytes.extend(&self.body);
-        bytes
-    }
+/// TLS with this chain and key (PEM).
+pub fn acceptor(chain: &[u8], key: &[u8]) -> TlsAcceptor {
+    let chain = CertificateDer::pem_slice_iter(chain)
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let key = PrivateKeyDer::from_pem_slice(key).unwrap();
+    let tls = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(tls))
 }
 
 /// What is signed in a JWS (RFC 8555, section 6.2).
@@ -321,38 +352,4 @@ fn payload(body: &[u8]) -> Value {
     let payload = signed["payload"].as_str().unwrap_or_default();
     let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap_or_default();
     serde_json::from_slice(&payload).unwrap_or_default()
-}
-
-async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Request> {
-    let mut bytes = Vec::new();
-    let head = loop {
-        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end + 4;
-        }
-        if stream.read_buf(&mut bytes).await.ok()? == 0 {
-            return None;
-        }
-    };
-    let text = String::from_utf8(bytes[..head].to_vec()).unwrap();
-    let mut lines = text.lines();
-    let mut first = lines.next()?.split(' ');
-    let header = |name: &str| {
-        text.lines().find_map(|line| {
-            let (found, value) = line.split_once(": ")?;
-            found.eq_ignore_ascii_case(name).then(|| value.to_owned())
-        })
-    };
-    let length: usize = header("content-length").map_or(0, |length| length.parse().unwrap());
-    while bytes.len() < head + length {
-        if stream.read_buf(&mut bytes).await.ok()? == 0 {
-            return None;
-        }
-    }
-    Some(Request {
-        method: first.next()?.to_owned(),
-        path: first.next()?.to_owned(),
-        host: header("host")?,
-        content_type: header("content-type"),
-        body: bytes[head..].to_vec(),
-    })
 }

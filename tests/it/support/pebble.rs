@@ -4,6 +4,7 @@
 //! Each CA has a loopback address of its own, and so has every port on it: the server under test
 //! must listen where Pebble looks for proofs, and Pebble must know that before.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -19,7 +20,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use tokio::net::TcpStream as AsyncTcpStream;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::fault_proxy::FaultProxy;
@@ -49,6 +50,8 @@ pub struct Pebble {
 pub struct CaSetup {
     validity: Duration,
     deaf: Option<&'static str>,
+    /// Names and MAC keys.
+    customers: Vec<(&'static str, &'static str)>,
 }
 
 /// A certificate that a verified handshake got.
@@ -68,6 +71,12 @@ impl CaSetup {
     /// Looks for proofs of this kind where nothing listens.
     pub fn deaf_to(mut self, challenge: &'static str) -> Self {
         self.deaf = Some(challenge);
+        self
+    }
+
+    /// Serves this customer only, known to it by a MAC key (base64url).
+    pub fn customer(mut self, kid: &'static str, key: &'static str) -> Self {
+        self.customers.push((kid, key));
         self
     }
 
@@ -94,7 +103,8 @@ impl CaSetup {
             "httpPort": looks_at("http-01", http),
             "tlsPort": looks_at("tls-alpn-01", tls),
             "ocspResponderURL": "",
-            "externalAccountBindingRequired": false,
+            "externalAccountBindingRequired": !self.customers.is_empty(),
+            "externalAccountMACKeys": self.customers.iter().copied().collect::<HashMap<_, _>>(),
             "certificateValidityPeriod": self.validity.as_secs(),
         }});
         let config_file = directory.path().join("pebble.json");
@@ -161,6 +171,7 @@ impl Pebble {
         CaSetup {
             validity: Duration::from_hours(90 * 24),
             deaf: None,
+            customers: Vec::new(),
         }
     }
 
@@ -186,6 +197,13 @@ impl Pebble {
              [tls]\nmode = \"acme\"\n\
              [acme]\ndirectory = \"{directory}\"\nca_file = \"{ca_file}\"\nchallenges = {challenges:?}\n{more}\n"
         ))
+    }
+
+    /// A TLS certificate with its key, of the authority that `acme.ca_file` names, for another
+    /// server at [`address`](Self::address).
+    pub fn certified(&self) -> TlsAcceptor {
+        let read = |name| std::fs::read(self.directory.path().join(name)).unwrap();
+        super::fault_proxy::acceptor(&read("chain.pem"), &read("key.pem"))
     }
 
     /// The address of the server's TLS listener.

@@ -194,9 +194,17 @@ impl Server {
         database: Option<TestDatabase>,
         environment: Vec<(String, String)>,
     ) -> Self {
-        let mut process = command_in(directory.path(), database.as_ref(), &environment)
-            .spawn()
-            .unwrap();
+        let command = command_in(directory.path(), database.as_ref(), &environment);
+        Self::run(command, directory, database, environment)
+    }
+
+    fn run(
+        mut command: Command,
+        directory: TempDir,
+        database: Option<TestDatabase>,
+        environment: Vec<(String, String)>,
+    ) -> Self {
+        let mut process = command.spawn().unwrap();
         let (sender, lines) = channel();
         let said = Arc::new(Mutex::new(Vec::new()));
         for stream in [
@@ -226,11 +234,26 @@ impl Server {
     }
 
     /// Starts the same server again, in the same directory with the same database.
-    pub fn restart(mut self) -> Self {
+    pub fn restart(self) -> Self {
+        self.restart_as(|command| command)
+    }
+
+    /// The same without root's right to write where the mode of a file does not allow it.
+    pub fn restart_powerless(self) -> Self {
+        self.restart_as(powerless)
+    }
+
+    fn restart_as(mut self, how: impl FnOnce(Command) -> Command) -> Self {
         self.stop_if_running();
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
         let environment = std::mem::take(&mut self.environment);
-        let mut server = Self::launch(directory, self.database.take(), environment);
+        let database = self.database.take();
+        let command = how(command_in(
+            directory.path(),
+            database.as_ref(),
+            &environment,
+        ));
+        let mut server = Self::run(command, directory, database, environment);
         server.wait_until_ready();
         server
     }
@@ -264,7 +287,12 @@ impl Server {
 
     /// Waits for a line that contains `text` and returns it.
     pub fn wait_for_line(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_longer_for_line(text, PATIENCE)
+    }
+
+    /// The same for what takes longer.
+    pub fn wait_longer_for_line(&mut self, text: &str, patience: Duration) -> String {
+        let deadline = Instant::now() + patience;
         loop {
             match self
                 .lines
@@ -407,6 +435,29 @@ impl Drop for Server {
             eprintln!("the server said:\n{}", self.log());
         }
     }
+}
+
+/// The same command without the capabilities of root, if we are root.
+fn powerless(command: Command) -> Command {
+    if !nix::unistd::Uid::effective().is_root() {
+        return command;
+    }
+    let mut without = Command::new("setpriv");
+    without
+        .args(["--bounding-set=-all", "--inh-caps=-all"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(command.get_current_dir().unwrap())
+        .env_remove("DATABASE_URL")
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    without
 }
 
 /// The program, told of `database` and of nothing else in our environment that it would read.

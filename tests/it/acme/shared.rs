@@ -3,15 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::{BOTH, NAME, ORDERS, SERVED};
 use crate::support::database::TestDatabase;
 use crate::support::pebble::{self, Pebble};
 use crate::support::server::{Server, Setup};
-
-const NAME: &str = "notes.test";
-const BOTH: [&str; 2] = ["tls-alpn-01", "http-01"];
-/// The line that says a certificate is stored, served, and seen to be served.
-const SERVED: &str = "a handshake with this server got the stored certificate";
-const ORDERS: &str = "ordering a certificate";
 
 /// Instances that share a database. Every name leads to the first one's address.
 struct Instances {
@@ -92,9 +87,9 @@ async fn any_instance_answers_over_http() {
 async fn another_instance_answers(challenge: &str) {
     let instances = Instances::new().await;
     let mut first = instances.first("other.test", &[challenge]).start();
-    first.wait_for_line(SERVED);
+    first.line_with(SERVED);
     let mut second = instances.second(NAME, &[challenge]).start();
-    second.wait_for_line(SERVED);
+    second.line_with(SERVED);
     instances.serial(instances.second).await;
     assert!(
         !first.log().contains(&format!("{NAME}: ")),
@@ -108,10 +103,10 @@ async fn another_instance_answers(challenge: &str) {
 async fn a_later_instance_orders_nothing() {
     let instances = Instances::new().await;
     let mut first = instances.first(NAME, &BOTH).start();
-    first.wait_for_line(SERVED);
+    first.line_with(SERVED);
     let before = instances.serial(instances.ca.address).await;
     let mut second = instances.second(NAME, &BOTH).start();
-    second.wait_for_line(SERVED);
+    second.line_with(SERVED);
     assert_eq!(instances.serial(instances.second).await, before);
     assert_eq!(instances.ca.proxy.count("/order-plz"), 1);
 }
@@ -147,10 +142,46 @@ async fn a_renewal_reaches_all_within_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_dies_while_it_orders_is_stood_in_for() {
+    // Before the CA is told of the proof, it comes to the heir; when it has accepted that, to nobody.
+    for (moment, heir_is_seen) in [("/chalZ/", true), ("/finalize-order/", false)] {
+        let instances = Instances::new().await;
+        let seen = instances.ca.address;
+        let (dying, heir) = if heir_is_seen {
+            (instances.second, seen)
+        } else {
+            (seen, instances.second)
+        };
+        instances.ca.proxy.hang(moment);
+        let mut dying = instances.at(dying, NAME, &BOTH).start();
+        instances.ca.proxy.seen(moment, 1).await;
+        let address = heir;
+        let mut heir = instances.at(heir, NAME, &BOTH).start();
+        dying.kill();
+        assert!(!heir.log().contains(ORDERS), "{}", heir.log());
+        instances.ca.proxy.heal();
+
+        heir.wait_for_line("taking up the order that was left unfinished");
+        heir.wait_for_line(SERVED);
+        instances.serial(address).await;
+        let mut dying = dying.restart();
+        dying.line_with(SERVED);
+        assert_eq!(
+            instances.serial(seen).await,
+            instances.serial(instances.second).await
+        );
+        assert_eq!(instances.ca.proxy.count("/order-plz"), 1, "{moment}");
+        assert_eq!(instances.ca.proxy.count("/sign-me-up"), 1, "{moment}");
+        let left = "SELECT count(*) FROM acme_orders";
+        assert_eq!(instances.database.count(left), 0, "{moment}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_the_database_the_copy_is_served() {
     let instances = Instances::new().await;
     let mut first = instances.first(NAME, &BOTH).start();
-    first.wait_for_line(SERVED);
+    first.line_with(SERVED);
     let serial = instances.serial(instances.ca.address).await;
     first.stop();
     let config = std::fs::read_to_string(first.path("config.toml")).unwrap();
