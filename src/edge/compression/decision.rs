@@ -9,7 +9,6 @@ use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::Request;
-use super::accept_encoding;
 use crate::config::{Coding, MediaPattern};
 
 /// Digests of the body as it was (RFC 9530 and its forerunners).
@@ -70,8 +69,7 @@ pub(super) fn encode(response: &mut ResponseHeader, coding: Coding, is_head: boo
     for digest in &DIGESTS {
         response.remove_header(digest);
     }
-    let name = accept_encoding::names(coding)[0];
-    response.insert_header(CONTENT_ENCODING, HeaderValue::from_static(name))?;
+    response.insert_header(CONTENT_ENCODING, HeaderValue::from_static(coding.name()))?;
     if let Some(etag) = response.headers.get(ETAG) {
         match weakened(etag) {
             Some(weak) => response.insert_header(ETAG, weak)?,

@@ -2,15 +2,13 @@
 
 use std::io::{self, Write};
 
+use brotli::CompressorWriter;
+use brotli::enc::BrotliEncoderParams;
 use bytes::buf::Writer;
 use bytes::{BufMut, Bytes, BytesMut};
 use flate2::write::GzEncoder;
 
 use crate::config::Coding;
-
-/// The level where the configuration leaves it to us: nearly the size of the best levels at a
-/// fraction of their time.
-const LIVE_LEVEL: u32 = 5;
 
 /// Encoded bytes that a body of known length collects before they are worth a write.
 const WORTH_A_WRITE: usize = 8 * 1024;
@@ -26,21 +24,58 @@ pub(super) enum Pace {
 
 /// Turns the pieces of a body into the pieces of its encoded form.
 pub(super) struct Encoder {
-    gzip: GzEncoder<Writer<BytesMut>>,
+    codec: Codec,
     pace: Pace,
 }
 
+type Output = Writer<BytesMut>;
+
+enum Codec {
+    Gzip(GzEncoder<Output>),
+    Br(Box<CompressorWriter<Output>>),
+    Zstd(zstd::stream::write::Encoder<'static, Output>),
+}
+
+/// The level where the configuration leaves it to us: nearly the size of the best levels at a
+/// fraction of their time.
+fn live_level(coding: Coding) -> u32 {
+    match coding {
+        Coding::Gzip | Coding::Br => 5,
+        Coding::Zstd => 3,
+    }
+}
+
 impl Encoder {
-    /// Begins a body. Level 0 chooses.
-    pub(super) fn new(coding: Coding, level: u32, pace: Pace) -> Self {
-        let level = if level == 0 { LIVE_LEVEL } else { level };
+    /// Begins a body. Level 0 chooses. Fails where memory is short.
+    pub(super) fn new(coding: Coding, level: u32, pace: Pace) -> io::Result<Self> {
+        let level = if level == 0 {
+            live_level(coding)
+        } else {
+            level
+        };
         let output = BytesMut::new().writer();
-        match coding {
-            Coding::Gzip => Self {
-                gzip: GzEncoder::new(output, flate2::Compression::new(level)),
-                pace,
-            },
-        }
+        let codec = match coding {
+            Coding::Gzip => Codec::Gzip(GzEncoder::new(output, flate2::Compression::new(level))),
+            Coding::Br => {
+                let parameters = BrotliEncoderParams {
+                    quality: level.try_into().unwrap_or(i32::MAX),
+                    lgwin: 18,
+                    ..Default::default()
+                };
+                Codec::Br(Box::new(CompressorWriter::with_params(
+                    output,
+                    4096,
+                    &parameters,
+                )))
+            }
+            Coding::Zstd => {
+                let level = level.try_into().unwrap_or(i32::MAX);
+                let mut encoder = zstd::stream::write::Encoder::new(output, level)?;
+                encoder.window_log(18)?;
+                Codec::Zstd(encoder)
+            }
+        };
+        Ok(Self { codec, pace })
     }
 
     /// Takes the next piece, and gives what may leave now; nothing is an empty piece.
@@ -48,11 +83,12 @@ impl Encoder {
         if piece.is_empty() {
             return Ok(Bytes::new());
         }
-        self.gzip.write_all(piece)?;
+        let writer = self.codec.writer();
+        writer.write_all(piece)?;
         if self.pace == Pace::Live {
-            self.gzip.flush()?;
+            writer.flush()?;
         }
-        let output = self.gzip.get_mut().get_mut();
+        let output = self.codec.output();
         if self.pace == Pace::Bulk && output.len() < WORTH_A_WRITE {
             return Ok(Bytes::new());
         }
@@ -62,23 +98,43 @@ impl Encoder {
 
     /// Takes the last piece, which may be empty, and gives all that is left.
     pub(super) fn finish(mut self, piece: &[u8]) -> io::Result<Bytes> {
-        self.gzip.write_all(piece)?;
-        Ok(self.gzip.finish()?.into_inner().freeze())
+        self.codec.writer().write_all(piece)?;
+        let output = match self.codec {
+            Codec::Gzip(encoder) => encoder.finish()?,
+            Codec::Br(encoder) => encoder.into_inner(),
+            Codec::Zstd(encoder) => encoder.finish()?,
+        };
+        Ok(output.into_inner().freeze())
+    }
+}
+
+impl Codec {
+    fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            Self::Gzip(encoder) => encoder,
+            Self::Br(encoder) => encoder,
+            Self::Zstd(encoder) => encoder,
+        }
+    }
+
+    fn output(&mut self) -> &mut BytesMut {
+        match self {
+            Self::Gzip(encoder) => encoder.get_mut(),
+            Self::Br(encoder) => encoder.get_mut(),
+            Self::Zstd(encoder) => encoder.get_mut(),
+        }
+        .get_mut()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flate2::read::GzDecoder;
-    use flate2::write;
+    use crate::edge::compression::tests::{Decoder, decoded};
     use proptest::prelude::*;
-    use std::io::Read;
 
-    fn gunzip(encoded: &[u8]) -> Vec<u8> {
-        let mut decoded = Vec::new();
-        GzDecoder::new(encoded).read_to_end(&mut decoded).unwrap();
-        decoded
+    fn any_coding() -> impl Strategy<Value = Coding> {
+        prop::sample::select(Coding::ALL.to_vec())
     }
 
     fn pieces() -> impl Strategy<Value = Vec<Vec<u8>>> {
@@ -95,37 +151,37 @@ mod tests {
         /// However a body is cut, the client decodes the same.
         #[test]
         fn what_is_decoded_is_what_was_encoded(
+            coding in any_coding(),
             pieces in pieces(),
             live in any::<bool>(),
-            level in 0_u32..=9,
+            level in 0_u32..=19,
         ) {
+            let level = level.min(coding.highest_level());
             let pace = if live { Pace::Live } else { Pace::Bulk };
-            let mut encoder = Encoder::new(Coding::Gzip, level, pace);
+            let mut encoder = Encoder::new(coding, level, pace).unwrap();
             let (last, rest) = pieces.split_last().map_or((&[][..], &[][..]), |(last, rest)| (last, rest));
             let mut encoded = Vec::new();
             for piece in rest {
                 encoded.extend_from_slice(&encoder.push(piece).unwrap());
             }
             encoded.extend_from_slice(&encoder.finish(last).unwrap());
-            prop_assert_eq!(gunzip(&encoded), pieces.concat());
+            prop_assert_eq!(decoded(coding, &encoded), pieces.concat());
         }
 
         /// A client of a stream can read each piece before the next one is written.
         #[test]
-        fn a_live_piece_is_readable_at_once(pieces in pieces()) {
-            let mut encoder = Encoder::new(Coding::Gzip, 0, Pace::Live);
-            let mut client = write::GzDecoder::new(Vec::new());
+        fn a_live_piece_is_readable_at_once(coding in any_coding(), pieces in pieces()) {
+            let mut encoder = Encoder::new(coding, 0, Pace::Live).unwrap();
+            let mut client = Decoder::new(coding);
             for piece in pieces {
-                client.write_all(&encoder.push(&piece).unwrap()).unwrap();
-                client.flush().unwrap();
-                prop_assert_eq!(std::mem::take(client.get_mut()), piece);
+                prop_assert_eq!(client.read(&encoder.push(&piece).unwrap()), piece);
             }
         }
     }
 
     #[test]
     fn bulk_pieces_leave_together() {
-        let mut encoder = Encoder::new(Coding::Gzip, 0, Pace::Bulk);
+        let mut encoder = Encoder::new(Coding::Gzip, 0, Pace::Bulk).unwrap();
         assert!(encoder.push(&[b'a'; 4096]).unwrap().is_empty());
         // Noise does not shrink, so there is soon enough of it.
         let mut state = 1_u64;

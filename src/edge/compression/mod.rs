@@ -12,6 +12,11 @@
 pub(crate) mod accept_encoding;
 mod decision;
 mod encoder;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "for static files, which do not use it yet")
+)]
+pub(crate) mod whole;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -24,6 +29,7 @@ use pingora_core::modules::http::{HttpModule, HttpModuleBuilder, Module, ModuleB
 use pingora_core::{ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
+use self::accept_encoding::Accepted;
 use self::decision::Verdict;
 use self::encoder::{Encoder, Pace};
 use crate::config::{self, Coding};
@@ -63,7 +69,7 @@ impl Request {
         let coding = if head.version < Version::HTTP_11 {
             None
         } else {
-            accept_encoding::negotiate(&head.headers, &config.algorithms)
+            Accepted::of(&head.headers, &config.algorithms).best()
         };
         Self {
             coding,
@@ -132,7 +138,8 @@ impl HttpModule for Compression {
                 };
                 decision::encode(response, coding, request.is_head)?;
                 if !request.is_head {
-                    let encoder = Encoder::new(coding, request.config.level, pace);
+                    let encoder = Encoder::new(coding, request.config.level, pace)
+                        .or_err(ErrorType::InternalError, "compressing")?;
                     self.0 = State::Encoding(Box::new(encoder));
                 }
                 decision::vary(response)

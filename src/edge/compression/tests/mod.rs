@@ -2,17 +2,75 @@
 
 mod wire;
 
+use std::io::{Read, Write};
+
 use pingora_core::modules::http::{HttpModuleCtx, HttpModules};
 
 use super::*;
 use crate::config::MediaPattern;
 
-const BROWSER: &[(&str, &str)] = &[("accept-encoding", "gzip, deflate, br, zstd")];
+const BROWSER: &[(&str, &str)] = &[("accept-encoding", "gzip")];
 const PAGE: &[(&str, &str)] = &[("content-type", "text/html"), ("content-length", "5000")];
+
+/// What a client makes of pieces as they come.
+pub(super) struct Decoder(Box<dyn DecoderWrite>);
+
+trait DecoderWrite: Write {
+    fn take(&mut self) -> Vec<u8>;
+}
+
+impl DecoderWrite for flate2::write::GzDecoder<Vec<u8>> {
+    fn take(&mut self) -> Vec<u8> {
+        std::mem::take(self.get_mut())
+    }
+}
+
+impl DecoderWrite for brotli::DecompressorWriter<Vec<u8>> {
+    fn take(&mut self) -> Vec<u8> {
+        std::mem::take(self.get_mut())
+    }
+}
+
+impl DecoderWrite for zstd::stream::write::Decoder<'_, Vec<u8>> {
+    fn take(&mut self) -> Vec<u8> {
+        std::mem::take(self.get_mut())
+    }
+}
+
+impl Decoder {
+    pub(super) fn new(coding: Coding) -> Self {
+        Self(match coding {
+            Coding::Gzip => Box::new(flate2::write::GzDecoder::new(Vec::new())),
+            Coding::Br => Box::new(brotli::DecompressorWriter::new(Vec::new(), 4096)),
+            Coding::Zstd => Box::new(zstd::stream::write::Decoder::new(Vec::new()).unwrap()),
+        })
+    }
+
+    /// What `piece` adds.
+    pub(super) fn read(&mut self, piece: &[u8]) -> Vec<u8> {
+        self.0.write_all(piece).unwrap();
+        self.0.flush().unwrap();
+        self.0.take()
+    }
+}
+
+/// A whole body, which must end where its encoding ends.
+pub(super) fn decoded(coding: Coding, encoded: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::new();
+    match coding {
+        Coding::Gzip => flate2::read::GzDecoder::new(encoded).read_to_end(&mut decoded),
+        Coding::Br => brotli::Decompressor::new(encoded, 4096).read_to_end(&mut decoded),
+        Coding::Zstd => zstd::stream::read::Decoder::new(encoded)
+            .unwrap()
+            .read_to_end(&mut decoded),
+    }
+    .unwrap();
+    decoded
+}
 
 fn config() -> Arc<config::Compression> {
     Arc::new(config::Compression {
-        algorithms: vec![Coding::Gzip],
+        algorithms: Coding::ALL.to_vec(),
         min_length: 1024,
         types: vec![
             MediaPattern::Any("text".into()),
