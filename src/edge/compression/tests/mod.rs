@@ -41,7 +41,8 @@ impl Decoder {
     pub(super) fn new(coding: Coding) -> Self {
         Self(match coding {
             Coding::Gzip => Box::new(flate2::write::GzDecoder::new(Vec::new())),
-            Coding::Br => Box::new(brotli::DecompressorWriter::new(Vec::new(), 4096)),
+            // With a smaller buffer it keeps what does not fit for its next write.
+            Coding::Br => Box::new(brotli::DecompressorWriter::new(Vec::new(), 1 << 20)),
             Coding::Zstd => Box::new(zstd::stream::write::Decoder::new(Vec::new()).unwrap()),
         })
     }
