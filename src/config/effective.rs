@@ -8,7 +8,7 @@ use super::environment::escape;
 use super::keys::DEFAULT_HEADERS;
 use super::values::{mask_url, mask_url_passwords, print_duration, print_size};
 use super::{
-    AccessFormat, Acme, AcmeStorage, Action, Challenge, Coding, Compression, Config, Database, Log,
+    AccessFormat, Acme, AcmeStorage, Action, Challenge, Compression, Config, Database, Log,
     LogFormat, Route, Server, Tls, TlsMode, TlsVersion, Upstream,
 };
 
@@ -155,9 +155,7 @@ fn headers(out: &mut Printer, headers: &[(HeaderName, HeaderValue)]) {
 }
 
 fn compression(out: &mut Printer, compression: &Compression) {
-    let names = compression.algorithms.iter().map(|coding| match coding {
-        Coding::Gzip => "gzip",
-    });
+    let names = compression.algorithms.iter().map(|coding| coding.name());
     out.heading("[compression]");
     out.texts("algorithms", names);
     out.text("min_length", print_size(compression.min_length));

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use super::acme::{self, acme};
 use super::header_tables::headers;
+use super::node::Node;
 use super::read::{
     DECADE, LONGEST_TIMEOUT, body_size, boolean, choice, duration, duration_up_to,
-    existing_directory, future_directory, integer, list, size, text, unless_empty,
+    existing_directory, future_directory, integer, integer_within, list, size, text, unless_empty,
 };
 use super::reader::Section;
 use super::routes::routes;
@@ -93,12 +94,38 @@ fn database(section: &Section<'_>) -> Database {
 }
 
 fn compression(section: &Section<'_>) -> Compression {
+    let algorithms = section.value("algorithms", algorithms);
     Compression {
-        algorithms: section.value("algorithms", list(choice(&[("gzip", Coding::Gzip)]))),
+        level: section.value("level", |node| level(node, &algorithms)),
+        algorithms,
         min_length: section.value("min_length", size),
         types: section.value("types", list(text(MediaPattern::parse))),
-        level: section.value("level", integer(0..=9)),
     }
+}
+
+fn algorithms(node: &Node<'_>) -> Option<Vec<Coding>> {
+    let words = Coding::ALL.map(|coding| (coding.name(), coding));
+    let mut algorithms = Vec::new();
+    for coding in list(choice(&words))(node)? {
+        if algorithms.contains(&coding) {
+            node.wrong(&format!("\"{}\" stands there twice", coding.name()));
+            return None;
+        }
+        algorithms.push(coding);
+    }
+    Some(algorithms)
+}
+
+/// A level that each of the algorithms has.
+fn level(node: &Node<'_>, algorithms: &[Coding]) -> Option<u32> {
+    let least = algorithms
+        .iter()
+        .min_by_key(|coding| coding.highest_level());
+    let Some(least) = least else {
+        return integer(0..=Coding::Zstd.highest_level())(node);
+    };
+    let why = format!(", the highest of {}", least.name());
+    integer_within(0..=least.highest_level(), &why)(node)
 }
 
 fn log(section: &Section<'_>) -> Log {

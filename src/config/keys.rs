@@ -156,13 +156,7 @@ static DATABASE: Table = Table {
 static COMPRESSION: Table = Table {
     path: "compression",
     keys: &[
-        Key {
-            name: "algorithms",
-            kind: Kind::Value {
-                default: Some(r#"["gzip"]"#),
-                planned: &["zstd", "br"],
-            },
-        },
+        key("algorithms", r#"["zstd", "br", "gzip"]"#),
         key("min_length", r#""1KiB""#),
         key(
             "types",

@@ -239,15 +239,45 @@ pub struct Compression {
     pub min_length: u64,
     /// Media types that are compressed.
     pub types: Vec<MediaPattern>,
-    /// Level of live compression, 1 to 9; 0 chooses per algorithm.
+    /// Level of live compression, one that all `algorithms` have; 0 chooses per algorithm.
     pub level: u32,
 }
 
-/// A content coding (RFC 9110, section 8.4.1) that this version can produce.
+/// A content coding (RFC 9110, section 8.4.1) that the server can produce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Coding {
+    /// `zstd` (RFC 8878).
+    Zstd,
+    /// `br` (RFC 7932).
+    Br,
     /// `gzip` (RFC 1952).
     Gzip,
+}
+
+impl Coding {
+    /// Every coding.
+    pub const ALL: [Self; 3] = [Self::Zstd, Self::Br, Self::Gzip];
+
+    /// The name in `Content-Encoding`, and in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Br => "br",
+            Self::Gzip => "gzip",
+        }
+    }
+
+    /// The highest level; the lowest is 1. Zstandard's 20 to 22 are left out: their windows are
+    /// larger than what clients must accept (RFC 9659).
+    #[must_use]
+    pub const fn highest_level(self) -> u32 {
+        match self {
+            Self::Zstd => 19,
+            Self::Br => 11,
+            Self::Gzip => 9,
+        }
+    }
 }
 
 /// `text/*` or `application/json`.

@@ -91,8 +91,20 @@ pub(super) fn integer<T>(range: RangeInclusive<T>) -> impl Fn(&Node<'_>) -> Opti
 where
     T: TryFrom<u64> + PartialOrd + Display,
 {
+    integer_within(range, "")
+}
+
+/// A whole number in `range`; `why` follows the range in messages.
+pub(super) fn integer_within<T>(
+    range: RangeInclusive<T>,
+    why: &str,
+) -> impl Fn(&Node<'_>) -> Option<T>
+where
+    T: TryFrom<u64> + PartialOrd + Display,
+{
     move |node| {
-        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        let (least, most) = (range.start(), range.end());
+        let expected = format!("a whole number from {least} to {most}{why}");
         let number = match node.value.get_ref() {
             DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
             DeValue::String(text) if text.contains("${") => string(node)?.parse().ok(),

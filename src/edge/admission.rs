@@ -191,8 +191,8 @@ fn find_route(
 
 fn arm_modules(session: &mut Session, exchange: &Exchange, route: &Arc<PreparedRoute>) {
     let head = session.as_downstream().req_header();
-    let config = exchange.snapshot.compression.clone();
-    let request = compression::Request::new(head, route.route().compress, config);
+    let encoders = exchange.snapshot.encoders.clone();
+    let request = compression::Request::new(head, route.route().compress, encoders);
     let modules = &mut session.downstream_modules_ctx;
     if let Some(compression) = modules.get_mut::<Compression>() {
         compression.arm(request);

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use bytes::Bytes;
 
+use super::compression::Encoders;
 use super::files::StaticFiles;
 use super::fixed::{Redirect, Respond};
 use super::plain_http::Ports;
 use super::route::Router;
 use super::security_headers::GeneralHeaders;
 use super::upstream::Upstream;
-use crate::config::{Action, Compression, Config, Route};
+use crate::config::{Action, Config, Route};
 
 /// Everything a request needs to be answered.
 pub(crate) struct Snapshot {
@@ -22,7 +23,7 @@ pub(crate) struct Snapshot {
     /// What each route leads to, by the route's index.
     pub(crate) destinations: Vec<Destination>,
     pub(crate) headers: Arc<GeneralHeaders>,
-    pub(crate) compression: Arc<Compression>,
+    pub(crate) encoders: Arc<Encoders>,
     /// The ports a redirect to HTTPS reckons with; `None` where there is none to make.
     pub(crate) redirect: Option<Ports>,
     closing: Arc<AtomicBool>,
@@ -61,7 +62,7 @@ impl Snapshot {
             router: Router::new(&config),
             destinations,
             headers: Arc::new(GeneralHeaders::new(&config)),
-            compression: Arc::new(config.compression.clone()),
+            encoders: Arc::new(Encoders::new(config.compression.clone())),
             redirect,
             closing,
             config,

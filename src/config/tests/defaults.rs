@@ -25,7 +25,7 @@ fn every_default_reads() {
     assert_eq!(config.tls.hsts, None);
     assert_eq!(config.database.url, None);
     assert_eq!(config.database.bin_dir, None);
-    assert_eq!(config.compression.algorithms, [Coding::Gzip]);
+    assert_eq!(config.compression.algorithms, Coding::ALL);
     assert_eq!(config.headers.len(), 4);
     assert_eq!(config.log.mask[0], "authorization");
     // Keys of tables that may be missing altogether have defaults as well.

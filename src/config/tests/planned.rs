@@ -9,14 +9,6 @@ fn planned_keys_are_refused() {
             "[server]\nproxy_protocol = true",
             "server.proxy_protocol = true",
         ),
-        (
-            "[compression]\nalgorithms = [\"gzip\", \"br\"]",
-            "compression.algorithms = \"br\"",
-        ),
-        (
-            "[compression]\nalgorithms = [\"zstd\"]",
-            "compression.algorithms = \"zstd\"",
-        ),
         ("[app]\nauth = \"token\"", "app.auth = \"token\""),
         (
             "[[rate_limit]]\nname = \"a\"\n[[rate_limit]]\nname = \"b\"",

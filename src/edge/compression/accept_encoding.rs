@@ -1,59 +1,111 @@
-//! Which coding a client gets: `Accept-Encoding` (RFC 9110, section 12.5.3) against our preference.
+//! Which codings a client takes: `Accept-Encoding` (RFC 9110, section 12.5.3) against what we have.
 //!
 //! Weights decide, our preference among equal weights. `*` speaks for codings not named; identity
 //! is what is left, and wins only where the client names it with a higher weight than ours. Where
 //! a client contradicts or garbles itself, the coding in question is not used: identity is right
-//! for everybody.
+//! for everybody. It is right even for a client that refuses it (`identity;q=0`) and takes nothing
+//! else: an answer that nobody asked for serves better than 406, and nginx and Caddy do the same.
 
 use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 
 use crate::config::Coding;
 
-/// The coding for a client that sent `headers`, or `None` for identity. A client without the
-/// header could take anything, but gets identity, as all servers do it: such clients are simple.
-pub(crate) fn negotiate(headers: &HeaderMap, preference: &[Coding]) -> Option<Coding> {
-    if !headers.contains_key(ACCEPT_ENCODING) {
-        return None;
-    }
-    let of_others = weight(headers, &["*"]).unwrap_or(0);
-    let mut chosen = None;
-    let mut highest = 0;
-    for &coding in preference {
-        let weight = weight(headers, names(coding)).unwrap_or(of_others);
-        if weight > highest {
-            highest = weight;
-            chosen = Some(coding);
+/// The codings that a client takes rather than the identity, best first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Accepted {
+    /// Filled from the left.
+    ranking: [Option<Coding>; Coding::ALL.len()],
+}
+
+impl Accepted {
+    /// Reads the lines of `Accept-Encoding`, none or several. Of the `available` codings the
+    /// earlier ones are preferred among those that the client likes equally.
+    ///
+    /// A client without the header could take anything, but gets identity, as all servers do it:
+    /// such clients are simple.
+    pub(crate) fn read<'a>(
+        lines: impl IntoIterator<Item = &'a [u8]>,
+        available: &[Coding],
+    ) -> Self {
+        let mut weights = Weights::default();
+        for member in lines
+            .into_iter()
+            .flat_map(|line| line.split(|byte| *byte == b','))
+        {
+            weights.note(member);
         }
+        let of_identity = weights.identity.unwrap_or(0);
+        let mut accepted = Self::default();
+        let mut ranked = [0; Coding::ALL.len()];
+        for &coding in available {
+            let weight = weights.of(coding);
+            if weight == 0
+                || weight < of_identity
+                || accepted.codings().any(|known| known == coding)
+            {
+                continue;
+            }
+            // Behind those that weigh as much.
+            let place = ranked.partition_point(|before| *before >= weight);
+            ranked[place..].rotate_right(1);
+            ranked[place] = weight;
+            accepted.ranking[place..].rotate_right(1);
+            accepted.ranking[place] = Some(coding);
+        }
+        accepted
     }
-    let of_identity = weight(headers, &["identity"]).unwrap_or(0);
-    chosen.filter(|_| highest >= of_identity)
+
+    /// Reads the header of a request, as [`read`](Self::read) does.
+    pub(crate) fn of(headers: &HeaderMap, available: &[Coding]) -> Self {
+        let lines = headers.get_all(ACCEPT_ENCODING).iter();
+        Self::read(lines.map(http::HeaderValue::as_bytes), available)
+    }
+
+    /// The codings, best first. None of them: identity.
+    pub(crate) fn codings(self) -> impl Iterator<Item = Coding> {
+        self.ranking.into_iter().map_while(|coding| coding)
+    }
+
+    /// The best coding, or `None` for identity.
+    pub(crate) fn best(self) -> Option<Coding> {
+        self.ranking[0]
+    }
 }
 
-/// The names of a coding in `Accept-Encoding`; the first is the one for `Content-Encoding`.
-pub(super) fn names(coding: Coding) -> &'static [&'static str] {
-    match coding {
-        // Section 8.4.1.3 asks to treat the old name as the same.
-        Coding::Gzip => &["gzip", "x-gzip"],
-    }
+/// What a header says, in thousandths, the lowest where it names a coding more than once; `None`
+/// for what it does not name.
+#[derive(Default)]
+struct Weights {
+    named: [Option<u16>; Coding::ALL.len()],
+    identity: Option<u16>,
+    others: Option<u16>,
 }
 
-/// The weight in thousandths that all lines together give to a coding, the lowest where it is
-/// named more than once; `None` where it is not named.
-fn weight(headers: &HeaderMap, names: &[&str]) -> Option<u16> {
-    headers
-        .get_all(ACCEPT_ENCODING)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|member| {
-            let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-            let coding = parts.next()?;
-            names
-                .iter()
-                .any(|name| coding.eq_ignore_ascii_case(name.as_bytes()))
-                .then(|| parts.find_map(parse_weight).unwrap_or(1000))
-        })
-        .min()
+impl Weights {
+    fn note(&mut self, member: &[u8]) {
+        let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+        let name = parts.next().unwrap_or_default();
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        let noted = if let Some(coding) = Coding::ALL.iter().position(|coding| is(coding.name())) {
+            &mut self.named[coding]
+        } else if is("x-gzip") {
+            // Section 8.4.1.3 asks to treat the old name as the same.
+            &mut self.named[Coding::Gzip as usize]
+        } else if is("identity") {
+            &mut self.identity
+        } else if is("*") {
+            &mut self.others
+        } else {
+            return;
+        };
+        let weight = parts.find_map(parse_weight).unwrap_or(1000);
+        *noted = Some(noted.map_or(weight, |before| before.min(weight)));
+    }
+
+    fn of(&self, coding: Coding) -> u16 {
+        self.named[coding as usize].or(self.others).unwrap_or(0)
+    }
 }
 
 /// `q=0.5` as 500, any other parameter as `None`, and a weight that is none as 0.
@@ -90,16 +142,13 @@ fn parse_qvalue(text: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use Coding::{Br, Gzip, Zstd};
     use proptest::prelude::*;
     use std::fmt::Write;
 
+    /// What is left of the header where there is only gzip.
     fn negotiated(lines: &[&[u8]]) -> Option<Coding> {
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append(ACCEPT_ENCODING, HeaderValue::from_bytes(line).unwrap());
-        }
-        negotiate(&headers, &[Coding::Gzip])
+        Accepted::read(lines.iter().copied(), &[Gzip]).best()
     }
 
     #[test]
@@ -158,10 +207,84 @@ mod tests {
     }
 
     #[test]
-    fn without_algorithms_nothing_is_negotiated() {
+    fn weights_rank_and_our_preference_breaks_ties() {
+        const ALL: &[Coding] = &Coding::ALL;
+        let table: &[(&str, &[Coding], &[Coding], &str)] = &[
+            (
+                "gzip, deflate, br, zstd",
+                ALL,
+                &[Zstd, Br, Gzip],
+                "as browsers do",
+            ),
+            (
+                "gzip, deflate, br, zstd",
+                &[Gzip, Br],
+                &[Gzip, Br],
+                "our order",
+            ),
+            (
+                "gzip, deflate, br",
+                ALL,
+                &[Br, Gzip],
+                "as older browsers do",
+            ),
+            ("*", ALL, &[Zstd, Br, Gzip], "anything"),
+            (
+                "gzip, *;q=0.5",
+                ALL,
+                &[Gzip, Zstd, Br],
+                "one above all others",
+            ),
+            (
+                "br;q=0.5, gzip;q=0.9, zstd;q=0.7",
+                ALL,
+                &[Gzip, Zstd, Br],
+                "by weight",
+            ),
+            (
+                "br;q=0.5, gzip;q=0.9, zstd;q=0.5",
+                ALL,
+                &[Gzip, Zstd, Br],
+                "a tie below",
+            ),
+            (
+                "gzip;q=0.5, br;q=0.001",
+                ALL,
+                &[Gzip, Br],
+                "hardly wanted, but wanted",
+            ),
+            ("br;q=0, *", ALL, &[Zstd, Gzip], "all but one"),
+            (
+                "identity;q=0.7, br;q=0.5, gzip",
+                ALL,
+                &[Gzip],
+                "identity before one",
+            ),
+            ("identity;q=0", ALL, &[], "nothing: identity all the same"),
+            ("identity;q=0, br", ALL, &[Br], "nothing but br"),
+            ("x-gzip, br;q=0.9", ALL, &[Gzip, Br], "the old name"),
+            ("x-gzip;q=0, gzip", ALL, &[], "two names, one coding"),
+            ("br, gzip", &[], &[], "there is nothing"),
+            ("br, gzip", &[Zstd], &[], "or nothing of that"),
+            ("br, gzip", &[Gzip, Gzip], &[Gzip], "once is enough"),
+        ];
+        for (line, available, expected, why) in table {
+            let accepted = Accepted::read([line.as_bytes()], available);
+            let codings: Vec<_> = accepted.codings().collect();
+            assert_eq!(codings, *expected, "{line}: {why}");
+            assert_eq!(accepted.best(), expected.first().copied(), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_line_of_the_header_counts() {
         let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, *"));
-        assert_eq!(negotiate(&headers, &[]), None);
+        assert_eq!(Accepted::of(&headers, &Coding::ALL).best(), None);
+        headers.append(ACCEPT_ENCODING, "gzip".parse().unwrap());
+        headers.append(ACCEPT_ENCODING, "br".parse().unwrap());
+        headers.append(ACCEPT_ENCODING, "gzip;q=0".parse().unwrap());
+        let codings: Vec<_> = Accepted::of(&headers, &Coding::ALL).codings().collect();
+        assert_eq!(codings, [Br]);
     }
 
     proptest! {
@@ -169,9 +292,15 @@ mod tests {
         #[test]
         fn the_spelling_does_not_matter(
             members in prop::collection::vec(
-                (prop::sample::select(vec!["gzip", "GZIP", "*", "identity", "br"]), prop::option::of(0_u16..=1000), any::<bool>()),
-                1..6,
+                (
+                    prop::sample::select(vec!["gzip", "GZIP", "zstd", "br", "Br", "*", "identity", "deflate"]),
+                    prop::option::of(prop_oneof![0_u16..=1000, Just(0), Just(500), Just(1000)]),
+                    any::<bool>(),
+                ),
+                1..8,
             ),
+            available in Just(Coding::ALL.to_vec()).prop_shuffle(),
+            how_many in 0_usize..=3,
         ) {
             let mut lines = vec![String::new()];
             for (name, weight, new_line) in &members {
@@ -194,10 +323,23 @@ mod tests {
                     .map(|(_, weight, _)| weight.unwrap_or(1000))
                     .min()
             };
-            let of_gzip = lowest("gzip").or(lowest("*")).unwrap_or(0);
-            let expected = of_gzip > 0 && of_gzip >= lowest("identity").unwrap_or(0);
-            let lines: Vec<_> = lines.iter().map(String::as_bytes).collect();
-            prop_assert_eq!(negotiated(&lines).is_some(), expected);
+            let weight = |coding: Coding| lowest(coding.name()).or(lowest("*")).unwrap_or(0);
+            let of_identity = lowest("identity").unwrap_or(0);
+            let available = &available[..how_many];
+            let mut expected = available.to_vec();
+            expected.retain(|coding| weight(*coding) > 0 && weight(*coding) >= of_identity);
+            expected.sort_by_key(|coding| std::cmp::Reverse(weight(*coding)));
+            let accepted = Accepted::read(lines.iter().map(String::as_bytes), available);
+            prop_assert_eq!(accepted.codings().collect::<Vec<_>>(), expected);
+        }
+
+        /// Any bytes at all: what is chosen is ours, and ranked once.
+        #[test]
+        fn garbage_is_read(lines in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..4)) {
+            let accepted = Accepted::read(lines.iter().map(Vec::as_slice), &Coding::ALL);
+            let codings: Vec<_> = accepted.codings().collect();
+            let distinct: std::collections::HashSet<_> = codings.iter().collect();
+            prop_assert_eq!(distinct.len(), codings.len());
         }
 
         /// Whatever else stands in the header, a refused coding is not used.

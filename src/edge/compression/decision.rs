@@ -9,7 +9,6 @@ use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::Request;
-use super::accept_encoding;
 use crate::config::{Coding, MediaPattern};
 
 /// Digests of the body as it was (RFC 9530 and its forerunners).
@@ -39,17 +38,19 @@ pub(super) fn decide(
     is_empty: bool,
 ) -> Verdict {
     let asked_for = request.compress == Some(true);
-    let is_possible = request.compress != Some(false)
-        && !request.config.algorithms.is_empty()
-        && has_whole_content(status)
-        // The trailers of a compressed body would be lost: Pingora ends it in their place.
-        && ![CONTENT_ENCODING, CONTENT_RANGE, TRAILER]
-            .iter()
-            .any(|name| headers.contains_key(name))
-        && !forbids_transformation(headers)
-        && is_listed(headers, &request.config.types)
-        && is_long_enough(headers, request.config.min_length)
-        && (request.is_head || !is_empty);
+    let is_part = status == StatusCode::PARTIAL_CONTENT;
+    let config = request.encoders.config();
+    let is_worth_it = if is_part {
+        (is_listed(headers, &config.types) || has_several_parts(headers))
+            && whole_length(headers).is_none_or(|length| length >= config.min_length)
+    } else {
+        has_whole_content(status)
+            && !headers.contains_key(CONTENT_RANGE)
+            && is_listed(headers, &config.types)
+            && is_long_enough(headers, config.min_length)
+            && (request.is_head || !is_empty)
+    };
+    let is_possible = is_worth_it && may_be_encoded(request, headers);
     // SECURITY: who can make a victim's client send requests can learn secrets of a compressed
     // answer from its length (the BREACH attack). An answer that is somebody's own stays as it is,
     // unless the owner of the route knows that nothing in it comes from the request.
@@ -57,21 +58,23 @@ pub(super) fn decide(
         return Verdict::Leave;
     }
     match request.coding {
-        Some(coding) if asked_for || !request.has_credentials => Verdict::Encode(coding),
+        // A part is of the answer as it is, but has the `Vary` of the whole (section 15.3.7).
+        Some(coding) if !is_part && (asked_for || !request.has_credentials) => {
+            Verdict::Encode(coding)
+        }
         _ => Verdict::Identity,
     }
 }
 
 /// Makes the head that of the compressed answer.
-pub(super) fn encode(response: &mut ResponseHeader, coding: Coding, is_head: bool) -> Result<()> {
+pub(super) fn encode(response: &mut ResponseHeader, coding: Coding) -> Result<()> {
     response.remove_header(&CONTENT_LENGTH);
     // Ranges would be of the bytes before compression.
     response.remove_header(&ACCEPT_RANGES);
     for digest in &DIGESTS {
         response.remove_header(digest);
     }
-    let name = accept_encoding::names(coding)[0];
-    response.insert_header(CONTENT_ENCODING, HeaderValue::from_static(name))?;
+    response.insert_header(CONTENT_ENCODING, HeaderValue::from_static(coding.name()))?;
     if let Some(etag) = response.headers.get(ETAG) {
         match weakened(etag) {
             Some(weak) => response.insert_header(ETAG, weak)?,
@@ -82,14 +85,22 @@ pub(super) fn encode(response: &mut ResponseHeader, coding: Coding, is_head: boo
             None => {}
         }
     }
-    if !is_head {
-        // For HTTP/1.1; the HTTP/2 writer takes it out again.
-        response.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
-        if response.version < Version::HTTP_11 {
-            response.set_version(Version::HTTP_11);
-        }
+    Ok(())
+}
+
+/// Makes room for a body of a length that is not known yet.
+pub(super) fn send_in_chunks(response: &mut ResponseHeader) -> Result<()> {
+    // For HTTP/1.1; the HTTP/2 writer takes it out again.
+    response.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+    if response.version < Version::HTTP_11 {
+        response.set_version(Version::HTTP_11);
     }
     Ok(())
+}
+
+/// The length that a body was said to have.
+pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Adds `Accept-Encoding` to `Vary`.
@@ -114,21 +125,29 @@ pub(super) fn vary(response: &mut ResponseHeader) -> Result<()> {
     response.insert_header(VARY, merged)
 }
 
-/// Lets a 304 confirm the validator that the client has: the weak one, if it was compressed then.
+/// Lets a 304 speak of the answer that the client has: with the weak validator if that was
+/// compressed, and with the `Vary` that it had (section 15.4.5).
+///
+/// Whether the answer would be long enough is not known here. One that is not loses nothing by the
+/// `Vary`, but one that is and lacks it is sent by caches to clients that cannot read it.
 pub(super) fn confirm(request: &Request, response: &mut ResponseHeader) -> Result<()> {
-    let weak = response.headers.get(ETAG).and_then(weakened);
-    let (Some(known), Some(weak)) = (&request.if_none_match, weak) else {
+    let types = &request.encoders.config().types;
+    let is_of_listed_type =
+        !response.headers.contains_key(CONTENT_TYPE) || is_listed(&response.headers, types);
+    if !is_of_listed_type || !may_be_encoded(request, &response.headers) {
         return Ok(());
-    };
-    let is_known = known
-        .as_bytes()
-        .split(|byte| *byte == b',')
-        .any(|tag| tag.trim_ascii() == weak.as_bytes());
-    if is_known {
-        response.insert_header(ETAG, weak)?;
-        vary(response)?;
     }
-    Ok(())
+    let weak = response.headers.get(ETAG).and_then(weakened);
+    if let (Some(known), Some(weak)) = (&request.if_none_match, weak) {
+        let is_known = known
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|tag| tag.trim_ascii() == weak.as_bytes());
+        if is_known {
+            response.insert_header(ETAG, weak)?;
+        }
+    }
+    vary(response)
 }
 
 /// Gives back the strong validators of `If-Match` that compression weakened.
@@ -172,6 +191,17 @@ fn weakened(etag: &HeaderValue) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&[b"W/", etag.as_bytes()].concat()).ok()
 }
 
+/// Whether nothing but its type and length keeps an answer from being compressed for anybody.
+fn may_be_encoded(request: &Request, headers: &HeaderMap) -> bool {
+    request.compress != Some(false)
+        && !request.encoders.config().algorithms.is_empty()
+        // The trailers of a compressed body would be lost: Pingora ends it in their place.
+        && ![CONTENT_ENCODING, TRAILER]
+            .iter()
+            .any(|name| headers.contains_key(name))
+        && !forbids_transformation(headers)
+}
+
 fn has_whole_content(status: StatusCode) -> bool {
     !status.is_informational()
         && !matches!(
@@ -183,7 +213,8 @@ fn has_whole_content(status: StatusCode) -> bool {
         )
 }
 
-fn forbids_transformation(headers: &HeaderMap) -> bool {
+/// `no-transform`, of an answer or of a request (RFC 9111, sections 5.2.1.6 and 5.2.2.6).
+pub(super) fn forbids_transformation(headers: &HeaderMap) -> bool {
     headers
         .get_all(CACHE_CONTROL)
         .iter()
@@ -209,6 +240,19 @@ fn is_listed(headers: &HeaderMap, listed: &[MediaPattern]) -> bool {
         })
 }
 
+/// Whether the type of the whole is written inside, at each part.
+fn has_several_parts(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    kind.and_then(|kind| kind.get(..b"multipart/byteranges".len()))
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/byteranges"))
+}
+
+/// Of what a 206 is a part; `None` where that isn't said.
+fn whole_length(headers: &HeaderMap) -> Option<u64> {
+    let range = headers.get(CONTENT_RANGE)?.to_str().ok()?;
+    range.rsplit_once('/')?.1.parse().ok()
+}
+
 /// Event streams and gRPC: their readers, and proxies on the way, want each message unwrapped.
 fn is_framed_by_itself(kind: &str, subtype: &str) -> bool {
     (kind.eq_ignore_ascii_case("text") && subtype.eq_ignore_ascii_case("event-stream"))
@@ -220,11 +264,6 @@ fn is_framed_by_itself(kind: &str, subtype: &str) -> bool {
 
 /// A body of unknown length counts as long.
 fn is_long_enough(headers: &HeaderMap, min_length: u64) -> bool {
-    match headers.get(CONTENT_LENGTH).map(HeaderValue::to_str) {
-        None => true,
-        Some(Ok(length)) => length
-            .parse::<u64>()
-            .is_ok_and(|length| length > 0 && length >= min_length),
-        Some(Err(_)) => false,
-    }
+    !headers.contains_key(CONTENT_LENGTH)
+        || length(headers).is_some_and(|length| length > 0 && length >= min_length)
 }

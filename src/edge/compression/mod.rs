@@ -4,39 +4,47 @@
 //!    that was never armed does nothing.
 //! 2. The head of the final answer is judged (`decision`): left alone, marked with `Vary`, or
 //!    turned into the head of a compressed answer. HEAD is judged as GET would be.
-//! 3. The body is encoded piece by piece (`encoder`). Bodies of unknown length are flushed at
-//!    every piece, so that nothing a client waits for is held back.
+//! 3. The body is encoded piece by piece (`encoder`), as long as all encoders together have the
+//!    memory for it (`encoders`). Bodies of unknown length are flushed at every piece, so that
+//!    nothing a client waits for is held back.
 //!
 //! Pingora's own module is not used: it does not read weights and does not flush.
 
 pub(crate) mod accept_encoding;
 mod decision;
 mod encoder;
+mod encoders;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "for static files, which do not use it yet")
+)]
+pub(crate) mod whole;
 
 use std::any::Any;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, IF_NONE_MATCH};
+use http::header::{AUTHORIZATION, COOKIE, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, request};
 use pingora_core::modules::http::{HttpModule, HttpModuleBuilder, Module, ModuleBuilder};
 use pingora_core::{ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
+use self::accept_encoding::Accepted;
 use self::decision::Verdict;
-use self::encoder::{Encoder, Pace};
-use crate::config::{self, Coding};
+use self::encoder::Encoder;
+pub(crate) use self::encoders::Encoders;
+use crate::config::Coding;
 
 /// What the decision needs to know of a request.
-#[derive(Debug)]
 pub(crate) struct Request {
     coding: Option<Coding>,
     is_head: bool,
     has_credentials: bool,
     if_none_match: Option<HeaderValue>,
     compress: Option<bool>,
-    config: Arc<config::Compression>,
+    encoders: Arc<Encoders>,
 }
 
 /// The module: one for each request.
@@ -57,13 +65,14 @@ impl Request {
     pub(crate) fn new(
         head: &request::Parts,
         compress: Option<bool>,
-        config: Arc<config::Compression>,
+        encoders: Arc<Encoders>,
     ) -> Self {
         // HTTP/1.0 knows no chunks, and to end a body by closing would hide its truncation.
-        let coding = if head.version < Version::HTTP_11 {
-            None
+        let knows_chunks = head.version >= Version::HTTP_11;
+        let coding = if knows_chunks && !decision::forbids_transformation(&head.headers) {
+            Accepted::of(&head.headers, &encoders.config().algorithms).best()
         } else {
-            accept_encoding::negotiate(&head.headers, &config.algorithms)
+            None
         };
         Self {
             coding,
@@ -72,7 +81,7 @@ impl Request {
                 || head.headers.contains_key(AUTHORIZATION),
             if_none_match: head.headers.get(IF_NONE_MATCH).cloned(),
             compress,
-            config,
+            encoders,
         }
     }
 }
@@ -123,21 +132,20 @@ impl HttpModule for Compression {
             return decision::confirm(&request, response);
         }
         match decision::decide(&request, response.status, &response.headers, end_of_stream) {
-            Verdict::Leave => Ok(()),
-            Verdict::Identity => decision::vary(response),
+            Verdict::Leave => return Ok(()),
+            Verdict::Identity => {}
+            Verdict::Encode(coding) if request.is_head => decision::encode(response, coding)?,
             Verdict::Encode(coding) => {
-                let pace = match response.headers.get(CONTENT_LENGTH) {
-                    Some(_) => Pace::Bulk,
-                    None => Pace::Live,
-                };
-                decision::encode(response, coding, request.is_head)?;
-                if !request.is_head {
-                    let encoder = Encoder::new(coding, request.config.level, pace);
+                let length = decision::length(&response.headers);
+                let encoder = request.encoders.begin(coding, length);
+                if let Some(encoder) = encoder.or_err(ErrorType::InternalError, "compressing")? {
+                    decision::encode(response, coding)?;
+                    decision::send_in_chunks(response)?;
                     self.0 = State::Encoding(Box::new(encoder));
                 }
-                decision::vary(response)
             }
         }
+        decision::vary(response)
     }
 
     fn response_body_filter(
