@@ -12,6 +12,7 @@
 
 mod cluster;
 mod files;
+mod others;
 mod owner;
 mod process;
 mod programs;

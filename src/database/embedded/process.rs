@@ -11,7 +11,6 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::Child;
@@ -21,6 +20,7 @@ use tokio_postgres::{Client, Config, NoTls};
 use tracing::{info, warn};
 
 use super::cluster::{Cluster, SUPERUSER, command};
+use super::others::{anyone_works_in, is_alive, is_zombie, works_in};
 use super::{files, socket};
 use crate::database::connect::explain;
 
@@ -129,7 +129,7 @@ impl Postmaster {
                 let _ = child.wait().await;
             }
             Process::Adopted => {
-                while is_alive(self.pid) {
+                while is_alive(self.pid) && !is_zombie(self.pid) {
                     sleep(ADOPTED_POLL).await;
                 }
             }
@@ -259,7 +259,7 @@ async fn remove_stale(path: &Path, pid: Pid, cluster: &Cluster) -> anyhow::Resul
         }
         sleep(ADOPTED_POLL).await;
     }
-    info!("removing a stale postmaster.pid: process {pid} is another program now");
+    info!("removing a stale postmaster.pid: process {pid} is no PostgreSQL of this cluster");
     for file in [&socket::lock(&cluster.socket), path] {
         files::remove(file).with_context(|| format!("{} can't be removed", file.display()))?;
     }
@@ -271,30 +271,6 @@ fn first_pid(pid_file: &str) -> Option<Pid> {
     let pid = pid_file.lines().next()?.trim().parse::<i32>().ok()?;
     // A standalone backend writes its number negated.
     (pid > 1).then(|| Pid::from_raw(pid))
-}
-
-fn is_alive(pid: Pid) -> bool {
-    matches!(kill(pid, None), Ok(()) | Err(Errno::EPERM))
-}
-
-/// Whether the process works in `directory`, as every process of a server does in its cluster's;
-/// `None` where the system doesn't tell.
-fn works_in(pid: Pid, directory: &Path) -> Option<bool> {
-    if !Path::new("/proc/self/cwd").exists() {
-        return None;
-    }
-    // Unreadable means another user's.
-    let cwd = std::fs::read_link(format!("/proc/{pid}/cwd"));
-    Some(cwd.is_ok_and(|cwd| cwd == directory))
-}
-
-fn anyone_works_in(directory: &Path) -> bool {
-    std::fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .any(|pid| works_in(Pid::from_raw(pid), directory) == Some(true))
 }
 
 #[cfg(test)]
@@ -315,16 +291,22 @@ mod tests {
         }
     }
 
-    #[test]
-    fn processes_are_told_apart_by_where_they_work() {
-        let us = Pid::this();
-        assert!(is_alive(us));
-        let cwd = std::env::current_dir().unwrap();
-        if let Some(answer) = works_in(us, &cwd) {
-            assert!(answer);
-            assert_eq!(works_in(us, Path::new("/nowhere")), Some(false));
-            assert!(anyone_works_in(&cwd));
-            assert!(!anyone_works_in(Path::new("/nowhere")));
-        }
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn an_orphan_has_ended_though_nobody_takes_note() {
+        use nix::sys::wait::{Id, WaitPidFlag, waitid};
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        let leave_it_a_zombie = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        waitid(Id::Pid(pid), leave_it_a_zombie).unwrap();
+        assert!(is_alive(pid), "its number is still taken");
+        let mut orphan = Postmaster {
+            process: Process::Adopted,
+            pid,
+            gone: false,
+        };
+        timeout(IMMEDIATE_STOP_LIMIT, orphan.ended()).await.unwrap();
+        child.wait().unwrap();
+        assert!(!is_zombie(Pid::this()));
     }
 }
