@@ -167,7 +167,8 @@ impl Browser {
     }
 
     /// What Chromium wrote to the console since the last call: errors of scripts, violations of the
-    /// Content-Security-Policy, answers with an error status, and what the page itself logs.
+    /// Content-Security-Policy, answers with an error status, and what the page itself logs. What it
+    /// says of pages of its own, such as the one that it starts with, is left out.
     #[track_caller]
     pub fn console(&self) -> Vec<String> {
         let entries = self.post("/se/log", &json!({ "type": "browser" }));
@@ -175,8 +176,10 @@ impl Browser {
         entries
             .map(|entry| {
                 let part = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
-                format!("{}/{}: {}", part("level"), part("source"), part("message"))
+                (part("level"), part("source"), part("message"))
             })
+            .filter(|(_, _, message)| !message.starts_with("chrome://"))
+            .map(|(level, source, message)| format!("{level}/{source}: {message}"))
             .collect()
     }
 

@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
+use super::command::free_port;
 use super::server::PATIENCE;
 
 const HOW_TO_INSTALL: &str = "`script/install test` installs Chromium and its chromedriver";
@@ -48,7 +49,8 @@ impl WebDriver {
             .tempdir()
             .unwrap();
         let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
+            // Given 0, it takes a port without saying which where there is no IPv6.
+            .arg(format!("--port={}", free_port()))
             // Chromium stays in this group, so the group is what has to end.
             .process_group(0)
             .env("HOME", home.path())
@@ -167,7 +169,7 @@ fn watch(group: u32, home: &Path) -> Child {
         .unwrap()
 }
 
-/// The port that chromedriver has chosen, as it says when it listens.
+/// The port that chromedriver listens on, once it says so.
 fn port_in(output: &mut ChildStdout) -> u16 {
     let mut said = Vec::new();
     for line in BufReader::new(output).lines().map_while(Result::ok) {
