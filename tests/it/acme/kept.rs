@@ -40,6 +40,10 @@ async fn fresh_certificates_are_served_after_a_restart_without_an_order() {
     server.line_with(SERVED);
     assert_eq!(ca.handshake(NAME).await.unwrap(), before);
     assert_eq!(ca.proxy.count("/order-plz"), requests);
+    assert!(
+        !server.log().contains("serving a new certificate"),
+        "it is in service from the first handshake on"
+    );
     assert!(!server.log().contains("ordering a certificate"));
 }
 
