@@ -1,7 +1,8 @@
 //! The load of `bench/handshakes`: TLS handshakes with one server, as many as it takes.
 //!
-//! `handshakes ADDRESS VERSION KIND SECONDS CLIENTS`, where `VERSION` is 1.2 or 1.3 and `KIND` is full or
-//! resumed. Prints the number of handshakes and the seconds they took.
+//! `handshakes ADDRESS NAME VERSION KIND SECONDS CLIENTS`, where `VERSION` is 1.2 or 1.3 and `KIND` is full
+//! or resumed. Prints the number of handshakes, the seconds they took together, and the milliseconds that
+//! half of them and 99 of a hundred took at most, from the SYN to the end of the handshake.
 //!
 //! Each connection does its handshake, says goodbye and waits for the server to have closed as well,
 //! so that no work is left for later. It verifies nothing: the load must not be the slower side.
@@ -9,7 +10,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,7 @@ use tokio_rustls::client::TlsStream;
 #[derive(Clone)]
 struct Job {
     server: SocketAddr,
+    name: ServerName<'static>,
     tls: Arc<ClientConfig>,
     kind: HandshakeKind,
     is_tls13: bool,
@@ -38,8 +40,8 @@ struct Job {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let [server, version, kind, seconds, clients] = arguments.as_slice() else {
-        bail!("handshakes ADDRESS 1.2|1.3 full|resumed SECONDS CLIENTS");
+    let [server, name, version, kind, seconds, clients] = arguments.as_slice() else {
+        bail!("handshakes ADDRESS NAME 1.2|1.3 full|resumed SECONDS CLIENTS");
     };
     let begin = Instant::now();
     let is_tls13 = match version.as_str() {
@@ -53,54 +55,60 @@ async fn main() -> anyhow::Result<()> {
         other => bail!("{other} is neither full nor resumed"),
     };
     let until = begin + Duration::from_secs(seconds.parse().context("SECONDS")?);
-    let done = Arc::new(AtomicU64::new(0));
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..clients.parse::<u32>().context("CLIENTS")? {
         let job = Job {
             server: server.parse().context("ADDRESS")?,
+            name: ServerName::try_from(name.clone()).context("NAME")?,
             // One each, so that every client has a session of its own to take up.
             tls: client(is_tls13, kind)?,
             kind,
             is_tls13,
             until,
         };
-        let done = Arc::clone(&done);
-        tasks.spawn(async move { job.run(&done).await });
+        tasks.spawn(async move { job.run().await });
     }
+    let mut took = Vec::new();
     while let Some(ended) = tasks.join_next().await {
-        ended??;
+        took.extend(ended??);
     }
-    let count = done.load(Ordering::Relaxed);
-    println!("{count} {:.6}", begin.elapsed().as_secs_f64());
+    let seconds = begin.elapsed().as_secs_f64();
+    took.sort_unstable();
+    ensure!(!took.is_empty(), "no handshake in {seconds} s");
+    let [half, most] = [50, 99].map(|part| took[took.len() * part / 100].as_secs_f64() * 1e3);
+    println!("{} {seconds:.6} {half:.3} {most:.3}", took.len());
     Ok(())
 }
 
 impl Job {
-    async fn run(&self, done: &AtomicU64) -> anyhow::Result<()> {
+    /// How long each handshake took.
+    async fn run(&self) -> anyhow::Result<Vec<Duration>> {
         if self.kind == HandshakeKind::Resumed {
             self.shake_hands().await.context("the first handshake")?;
         }
+        let mut all = Vec::new();
         while Instant::now() < self.until {
-            let kind = self.shake_hands().await?;
+            let (kind, took) = self.shake_hands().await?;
             ensure!(kind == self.kind, "a handshake was {kind:?}");
-            done.fetch_add(1, Ordering::Relaxed);
+            all.push(took);
         }
-        Ok(())
+        Ok(all)
     }
 
-    async fn shake_hands(&self) -> anyhow::Result<HandshakeKind> {
-        let name = ServerName::try_from("localhost")?;
+    async fn shake_hands(&self) -> anyhow::Result<(HandshakeKind, Duration)> {
+        let begin = Instant::now();
         let socket = connect(self.server).await?;
         let connector = TlsConnector::from(Arc::clone(&self.tls));
-        let mut stream = connector.connect(name, socket).await?;
+        let mut stream = connector.connect(self.name.clone(), socket).await?;
         if self.is_tls13 {
             ticket(&mut stream).await?;
         }
+        let took = begin.elapsed();
         let kind = stream.get_ref().1.handshake_kind();
         stream.shutdown().await?;
         // A server may close without a word of its own.
         let _ = stream.read(&mut [0]).await;
-        kind.context("the handshake is not over")
+        Ok((kind.context("the handshake is not over")?, took))
     }
 }
 

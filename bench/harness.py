@@ -156,7 +156,7 @@ key = "{self.key}"
         pid = self.start("unibody", [binary(), "--config", path], ready)
         return Server("unibody", pid, http, https)
 
-    def compare(self, cases):
+    def compare(self, cases, unit="request"):
         """Runs the cases in turn, round after round, and prints the medians."""
         cases = [case for case in cases if ONLY in case.name]
         results = [[] for _ in cases]
@@ -165,7 +165,7 @@ key = "{self.key}"
                 print(f"\rround {turn + 1} of {ROUNDS}: {case.name}, {case.server}\033[K", end="", file=sys.stderr)
                 figures.append(case.run())
         print("\r\033[K", end="", file=sys.stderr)
-        print("| case | server | requests/s | p50 ms | p99 ms | CPU µs/request | RSS MiB |")
+        print(f"| case | server | {unit}s/s | p50 ms | p99 ms | CPU µs/{unit} | RSS MiB |")
         print("|---|---|---:|---:|---:|---:|---:|")
         for case, figures in zip(cases, results):
             cells = (median_cell(figures, field, form) for field, form in

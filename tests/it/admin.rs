@@ -1,12 +1,13 @@
 //! The listener that tells the owner how the server is.
 
 use std::net::TcpListener;
+use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::support::http;
 use crate::support::raw::Raw;
-use crate::support::server::{Server, Setup};
+use crate::support::server::{PATIENCE, Server, Setup};
 
 async fn status(server: &Server) -> Value {
     let answer = http::client().get(server.admin_url("/status")).send();
@@ -24,7 +25,9 @@ async fn metrics(server: &Server) -> String {
 
 /// Waits until a handshake with the server has been seen, which follows its start.
 async fn seen(server: &Server) -> Value {
+    let begin = Instant::now();
     loop {
+        assert!(begin.elapsed() < PATIENCE, "no handshake was seen");
         let status = status(server).await;
         if !status["certificates"][0]["served"].is_null() {
             return status;

@@ -1,11 +1,12 @@
 //! `unibody certs`: the certificates as stored and as served, and new ones at once.
 
 use std::process::Output;
+use std::time::Instant;
 
 use serde_json::Value;
 
 use crate::support::pebble::Pebble;
-use crate::support::server::{Server, Setup};
+use crate::support::server::{PATIENCE, Server, Setup};
 
 const NAME: &str = "notes.test";
 const SERVED: &str = "a handshake with this server got the stored certificate";
@@ -64,7 +65,9 @@ fn a_file_that_has_become_unusable_is_told_and_the_old_pair_stays() {
     std::fs::write(&cert, "").unwrap();
     server.wait_for_line("is empty");
     // The line comes a moment before the fact.
+    let begin = Instant::now();
     let after = loop {
+        assert!(begin.elapsed() < PATIENCE, "the error is told nowhere");
         let after = list(&server)["certificates"][0].clone();
         if !after["last_error"].is_null() {
             break after;

@@ -55,7 +55,7 @@ async fn an_unknown_customer_is_told_which_keys_to_set() {
     ];
     for (setup, words, why) in table {
         let mut server = setup.start();
-        let line = server.wait_for_line("the next attempt is at");
+        let line = server.line_with("the next attempt is at");
         assert!(line.contains(words), "{why}: {line}");
         assert!(line.contains("WARN"), "{why}: {line}");
         let log = server.log();

@@ -59,7 +59,7 @@ async fn a_profile_that_is_not_offered_is_told_with_those_that_are() {
         ca.proxy.offer_profiles(offered);
         let profile = "profile = \"longlived\"";
         let mut server = ca.server_at(ca.address, &[NAME], &BOTH, profile).start();
-        let line = server.wait_for_line("the next attempt is at");
+        let line = server.line_with("the next attempt is at");
         assert!(line.contains("no profile \"longlived\""), "{line}");
         assert!(line.contains(words), "{line}");
         assert_eq!(ca.proxy.count("/order-plz"), 0);

@@ -40,6 +40,10 @@ async fn fresh_certificates_are_served_after_a_restart_without_an_order() {
     server.line_with(SERVED);
     assert_eq!(ca.handshake(NAME).await.unwrap(), before);
     assert_eq!(ca.proxy.count("/order-plz"), requests);
+    assert!(
+        !server.log().contains("serving a new certificate"),
+        "it is in service from the first handshake on"
+    );
     assert!(!server.log().contains("ordering a certificate"));
 }
 
@@ -71,8 +75,8 @@ async fn a_file_that_was_cut_off_costs_no_order_while_there_is_a_certificate() {
             std::fs::write(&path, &whole[..rest]).unwrap();
             server = server.restart();
             server.line_with(SERVED);
-            let served = ca.handshake(NAME).await.unwrap();
-            assert_eq!(&served, expected, "{file}: {why}");
+            let shown = ca.handshake(NAME).await.unwrap();
+            assert_eq!(&shown, expected, "{file}: {why}");
             assert!(!server.log().contains(ORDERS), "{}", server.log());
             std::fs::write(&path, whole).unwrap();
         }

@@ -43,3 +43,19 @@ async fn the_fifth_certificate_in_seven_days_is_refused_with_the_reason() {
     assert!(seen_without_verifying(&ca).await);
     assert_eq!(ca.proxy.count("/order-plz"), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failed_order_leaves_pending_is_taken_back() {
+    let ca = Pebble::setup().start().await;
+    // CAs limit how many may be pending.
+    ca.proxy.refuse("/chalZ/", 403, None, 1);
+    let mut server = ca.server(&[NAME], &["http-01"]).start();
+    let line = server.line_with("the next attempt is at");
+    assert!(line.contains("broken on purpose"), "{line}");
+    let asked = ca.proxy.passed("/authZ/");
+    let taken_back = asked
+        .iter()
+        .filter(|request| request.payload["status"] == "deactivated");
+    assert_eq!(taken_back.count(), 1, "{asked:?}");
+    assert!(!place(&server).join("order.json").exists());
+}

@@ -44,7 +44,7 @@ impl Instances {
         for server in &mut *servers {
             server.wait_for_line(SERVED);
         }
-        let orders = servers.iter().map(|server| server.log());
+        let orders = servers.iter().map(Server::log);
         let orders: usize = orders.map(|log| log.matches(ORDERS).count()).sum();
         assert_eq!(orders, 1, "one of them ordered");
         assert_eq!(self.ca.proxy.count("/order-plz"), 1);

@@ -63,7 +63,7 @@ async fn the_other_challenge_takes_over() {
 async fn a_name_that_leads_elsewhere_is_told_in_words() {
     let ca = Pebble::setup().deaf_to("http-01").start().await;
     let mut server = ca.server(&[NAME], &["http-01"]).start();
-    let line = server.wait_for_line("the next attempt is at");
+    let line = server.line_with("the next attempt is at");
     assert!(
         line.contains("could not connect to port 80 of notes.test"),
         "{line}"

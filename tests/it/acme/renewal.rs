@@ -1,5 +1,6 @@
 //! Renewals: in time, when the CA likes it, and without a visitor noticing.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,8 +10,9 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{BOTH, NAME, SERVED, ledger, ledger_file, stopped};
+use super::{BOTH, NAME, SERVED, ledger, ledger_file, place, stopped};
 use crate::support::pebble::{self, Pebble};
+use crate::support::server::Server;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn renewals_lose_no_handshake_and_each_new_certificate_is_served() {
@@ -38,8 +40,10 @@ async fn renewals_lose_no_handshake_and_each_new_certificate_is_served() {
             })
         })
         .collect();
+    let mut keys = HashSet::from([key(&server)]);
     for _ in 0..3 {
         server.wait_for_line(SERVED);
+        assert!(keys.insert(key(&server)), "each has a key of its own");
     }
     stop.store(true, Ordering::Relaxed);
     for client in clients {
@@ -108,6 +112,13 @@ async fn the_ca_says_when_to_renew() {
 /// The start of the window in the CA's last suggestion.
 fn ca_window(ca: &Pebble) -> Value {
     ca.proxy.suggestion()["suggestedWindow"]["start"].clone()
+}
+
+/// The private key in use, as PEM.
+fn key(server: &Server) -> String {
+    let pair = std::fs::read_to_string(place(server).join("pair.pem")).unwrap();
+    let begin = pair.find("-----BEGIN PRIVATE KEY-----").unwrap();
+    pair[begin..].to_owned()
 }
 
 /// A client that resumes no session: each handshake shows a certificate.

@@ -3,6 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use super::{BOTH, NAME, ORDERS, SERVED};
 use crate::support::database::TestDatabase;
 use crate::support::pebble::{self, Pebble};
@@ -112,6 +114,22 @@ async fn a_later_instance_orders_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_one_was_asked_for_all_serve() {
+    let instances = Instances::new().await;
+    let mut first = instances.first(NAME, &BOTH).admin().start();
+    first.line_with(SERVED);
+    let mut second = instances.second(NAME, &BOTH).start();
+    second.line_with(SERVED);
+    let before = instances.serial(instances.second).await;
+    assert!(first.ask(&["certs", "renew", NAME]).status.success());
+    // By its own schedule this one would look in ten minutes.
+    second.wait_for_line("serving a new certificate");
+    let serial = instances.serial(instances.second).await;
+    assert_ne!(serial, before);
+    assert_eq!(instances.serial(instances.ca.address).await, serial);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_renewal_reaches_all_within_seconds() {
     // Half of 24 seconds, so that each certificate is served for a while by both.
     let ca = Pebble::setup()
@@ -139,6 +157,28 @@ async fn a_renewal_reaches_all_within_seconds() {
         .map(|server| server.log().matches(ORDERS).count())
         .sum();
     assert_eq!(orders, seen.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ca_is_told_when_all_who_listen_can_answer_or_have_had_their_time() {
+    let instances = Instances::new().await;
+    let frozen = instances.second(NAME, &BOTH);
+    instances.ca.proxy.refuse("/", 503, None, usize::MAX);
+    let mut frozen = frozen.start();
+    frozen.line_with("the next attempt is at");
+    // "acme", the class of the locks of those who listen.
+    let listening = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted \
+                     AND classid = x'61636d65'::int AND database = \
+                     (SELECT oid FROM pg_database WHERE datname = current_database())";
+    while instances.database.count(listening) == 0 {}
+    frozen.signal(Signal::SIGSTOP);
+    instances.ca.proxy.heal();
+
+    let other = instances.at(instances.ca.address, "other.test", &BOTH);
+    let mut server = other.start();
+    server.line_with("1 other instances do not answer the CA yet");
+    server.line_with(SERVED);
+    frozen.signal(Signal::SIGCONT);
 }
 
 #[tokio::test(flavor = "multi_thread")]
