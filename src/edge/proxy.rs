@@ -71,9 +71,11 @@ impl Proxy {
                 let rest = route.rest(head.uri.path());
                 // One slash: what another one begins is an empty segment, which names no file.
                 let rest = rest.strip_prefix('/').unwrap_or(rest);
-                files
+                let answered = files
                     .answer(&head.method, &head.headers, &head.uri, rest)
-                    .await
+                    .await;
+                exchange.freshness = answered.freshness;
+                answered.answer
             }
             Destination::Redirect(redirect) => {
                 redirect.answer(&exchange.host, &session.req_header().uri)

@@ -34,6 +34,7 @@ use self::reader::Broken;
 use self::respond::{Asked, NO_CACHE, Representation};
 use self::root::{Found, OpenError, OpenFile, Root};
 use crate::config::Files;
+use crate::edge::freshness::Freshness;
 use crate::edge::reply::Answer;
 
 /// The file that stands for its directory.
@@ -46,6 +47,15 @@ const ATTEMPTS: usize = 4;
 /// The files of one route.
 pub(crate) struct StaticFiles {
     shared: Arc<Shared>,
+}
+
+/// An answer and how long it holds.
+pub(crate) struct Answered {
+    pub(crate) answer: Answer,
+    /// Whether it may be given again, as it is, to whoever asks the same in the same way: as long as
+    /// this is fresh. `None` where it may not: it is about to get better, or nothing would tell that
+    /// it no longer holds.
+    pub(crate) freshness: Option<Freshness>,
 }
 
 /// What the blocking threads need.
@@ -115,23 +125,34 @@ impl StaticFiles {
         headers: &HeaderMap,
         uri: &Uri,
         rest: &str,
-    ) -> Answer {
+    ) -> Answered {
         if !matches!(*method, Method::GET | Method::HEAD) {
             let mut answer = respond::empty(StatusCode::METHOD_NOT_ALLOWED);
             answer
                 .headers_mut()
                 .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return answer;
+            return Answered::once(answer);
         }
         let path = RelativePath::parse(rest);
         let asked = Asked::read(method, headers);
         let shared = Arc::clone(&self.shared);
         let uri = uri.clone();
         let work = tokio::task::spawn_blocking(move || shared.answer(path.as_ref(), &asked, &uri));
-        work.await.unwrap_or_else(|error| {
+        let answer = work.await.unwrap_or_else(|error| {
             tracing::error!(%error, "reading a static file was broken off");
             respond::empty(StatusCode::INTERNAL_SERVER_ERROR)
-        })
+        });
+        Answered::once(answer)
+    }
+}
+
+impl Answered {
+    /// An answer to this request only.
+    fn once(answer: Answer) -> Self {
+        Self {
+            answer,
+            freshness: None,
+        }
     }
 }
 

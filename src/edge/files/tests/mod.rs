@@ -53,8 +53,8 @@ impl Site {
         let (uri, headers) = request(target, fields);
         let rest = uri.path().strip_prefix("/static").unwrap();
         let rest = rest.strip_prefix('/').unwrap_or(rest);
-        let answer = self.files.answer(&method, &headers, &uri, rest).await;
-        let (head, body) = answer.into_parts();
+        let answered = self.files.answer(&method, &headers, &uri, rest).await;
+        let (head, body) = answered.answer.into_parts();
         let body = match body {
             Body::Empty => Vec::new(),
             Body::Full(bytes) => bytes.to_vec(),
