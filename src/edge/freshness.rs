@@ -37,13 +37,6 @@ impl Freshness {
         }))
     }
 
-    /// Fresh until it is ended or nobody has renewed it for `time`.
-    pub(crate) fn of_a_time(time: Duration) -> Self {
-        let freshness = Self::until_ended();
-        freshness.renew(time);
-        freshness
-    }
-
     /// Whether what was answered may be answered again.
     #[must_use]
     pub(crate) fn is_fresh(&self) -> bool {
@@ -64,16 +57,23 @@ impl Freshness {
         self.0.ended.store(true, Ordering::Release);
     }
 
-    /// Whether it was ended; other than by asking [`Self::is_fresh`] this is no use.
+    /// Whether it was ended. Asking this is not using it.
     #[must_use]
     pub(crate) fn has_ended(&self) -> bool {
         self.0.ended.load(Ordering::Acquire)
     }
 
-    /// Lets it hold for `time` from now. Nothing renews what was ended.
+    /// Lets it hold for `time` from now, and no longer unless this is called again. Nothing renews
+    /// what was ended.
     pub(crate) fn renew(&self, time: Duration) {
         let until = milliseconds(self.0.made.elapsed() + time);
         self.0.until.store(until, Ordering::Release);
+    }
+
+    /// Whether both are clones of one.
+    #[must_use]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether somebody asked since this was called last.
@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn a_time_ends_unless_it_is_renewed() {
-        let freshness = Freshness::of_a_time(Duration::ZERO);
+        let freshness = Freshness::until_ended();
+        freshness.renew(Duration::ZERO);
         assert!(!freshness.is_fresh() && !freshness.has_ended());
         freshness.renew(Duration::from_hours(1));
         assert!(freshness.is_fresh());

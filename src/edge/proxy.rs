@@ -75,6 +75,9 @@ impl Proxy {
                     .answer(&head.method, &head.headers, &head.uri, rest)
                     .await;
                 exchange.freshness = answered.freshness;
+                if answered.is_incompressible {
+                    disarm_compression(session);
+                }
                 answered.answer
             }
             Destination::Redirect(redirect) => {
@@ -84,6 +87,12 @@ impl Proxy {
         };
         reply::send(session, exchange, answer).await?;
         Ok(true)
+    }
+}
+
+fn disarm_compression(session: &mut Session) {
+    if let Some(compression) = session.downstream_modules_ctx.get_mut::<Compression>() {
+        compression.disarm();
     }
 }
 
