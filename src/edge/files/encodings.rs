@@ -168,3 +168,97 @@ fn yield_to_requests() {
         tracing::debug!(%error, "static files are compressed at the usual priority");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn order(workshop: &Workshop, encodings: &Encodings, job: impl FnOnce() + Send + 'static) {
+        workshop.order(encodings, Coding::Br, || Box::new(job));
+    }
+
+    #[test]
+    fn an_encoding_is_ordered_once_unless_it_is_cancelled() {
+        let workshop = Workshop::of(1);
+        let encodings = Encodings::default();
+        let (done, jobs) = mpsc::channel();
+        for expected in [1, 0, 0] {
+            let done = done.clone();
+            order(&workshop, &encodings, move || done.send(()).unwrap());
+            let count = jobs.iter().take(expected).count();
+            assert_eq!(count, expected);
+        }
+        encodings.cancel(Coding::Br);
+        order(&workshop, &encodings, move || done.send(()).unwrap());
+        jobs.recv().unwrap();
+        assert!(jobs.recv().is_err(), "and no other has run");
+    }
+
+    #[test]
+    fn few_work_at_a_time_and_the_queue_has_an_end() {
+        let workshop = Workshop::of(2);
+        let (started, starts) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let released = Arc::new(Mutex::new(released));
+        let all: Vec<_> = (0..LONGEST_QUEUE + 4)
+            .map(|_| Encodings::default())
+            .collect();
+        let give = |encodings: &Encodings| {
+            let (started, released) = (started.clone(), released.clone());
+            order(&workshop, encodings, move || {
+                started.send(()).unwrap();
+                let _ = released.lock().recv();
+            });
+        };
+        for encodings in &all[..2] {
+            give(encodings);
+            starts.recv().unwrap();
+        }
+        for encodings in &all[2..] {
+            give(encodings);
+        }
+        let queue = |of: fn(&Queue) -> usize| of(&workshop.0.lock());
+        assert_eq!(queue(|queue| queue.at_work), 2);
+        assert_eq!(queue(|queue| queue.waiting.len()), LONGEST_QUEUE);
+        assert!(
+            all[LONGEST_QUEUE + 1]
+                .slot(Coding::Br)
+                .ordered
+                .load(Ordering::Relaxed)
+        );
+        assert!(
+            !all[LONGEST_QUEUE + 2]
+                .slot(Coding::Br)
+                .ordered
+                .load(Ordering::Relaxed),
+            "who was turned away may ask again"
+        );
+        drop(release);
+        assert_eq!(starts.iter().take(LONGEST_QUEUE).count(), LONGEST_QUEUE);
+    }
+
+    #[test]
+    fn a_job_that_panics_stops_no_other() {
+        let workshop = Workshop::of(1);
+        let (done, jobs) = mpsc::channel();
+        order(&workshop, &Encodings::default(), || panic!("on purpose"));
+        order(&workshop, &Encodings::default(), move || {
+            done.send(()).unwrap();
+        });
+        jobs.recv().unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn requests_go_before_this_work() {
+        let (done, jobs) = mpsc::channel();
+        order(&Workshop::of(1), &Encodings::default(), move || {
+            let priority = rustix::process::getpriority_process(None);
+            done.send(priority.unwrap()).unwrap();
+        });
+        assert_eq!(jobs.recv().unwrap(), 19);
+        assert_ne!(rustix::process::getpriority_process(None).unwrap(), 19);
+    }
+}

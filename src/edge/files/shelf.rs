@@ -260,3 +260,6 @@ fn tend(shelf: &Weak<Shelf>, watcher: Option<&Watcher>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
