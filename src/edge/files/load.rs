@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::header;
 use http::{HeaderMap, HeaderValue};
 
+use super::budget::{Budget, Share};
 use super::content_type;
 use super::encodings::{self, Encodings};
 use super::loaded::{Loaded, Parts};
@@ -19,7 +20,7 @@ use super::path::RelativePath;
 use super::reader::{Broken, Reader, Stretch};
 use super::respond::{Content, NO_CACHE, Representation};
 use super::root::{Beneath, Found, OpenError, OpenFile};
-use super::shelf::{BELIEVED, Held, OVERHEAD, Shelf};
+use super::shelf::{BELIEVED, Held, OVERHEAD, Shelf, Watched};
 use super::validators::{Identity, Validators, has_settled};
 use super::watch;
 use super::{Failure, Role, Rules};
@@ -154,10 +155,10 @@ struct Loading<'a> {
 impl Loading<'_> {
     /// Opens `path` and sees to it that changes there are noticed from now on.
     fn open(&mut self, path: &RelativePath) -> Result<Option<OpenFile>, OpenError> {
-        self.is_watched = self.is_watched
-            && self
-                .shelf
-                .watch(self.beneath, path.as_path(), &self.freshness);
+        let watched = self
+            .shelf
+            .watch(self.beneath, path.as_path(), &self.freshness);
+        self.is_watched = self.is_watched && watched != Watched::InPart;
         let open = match self.beneath.find(path)? {
             Found::File(open) => open,
             Found::Directory | Found::Nothing => {
@@ -166,8 +167,9 @@ impl Loading<'_> {
             }
         };
         let metadata = &open.metadata;
-        self.is_watched =
-            self.is_watched && watch::is_watchable(open.file.as_fd(), metadata.nlink());
+        self.is_watched = self.is_watched
+            && watched == Watched::ToItsEnd
+            && watch::is_watchable(open.file.as_fd(), metadata.nlink());
         self.has_settled = self.has_settled && has_settled(metadata, SystemTime::now());
         self.seen.push((path.clone(), Some(Identity::of(metadata))));
         Ok(Some(open))
@@ -204,10 +206,10 @@ impl Loading<'_> {
     }
 }
 
-fn read(open: OpenFile, share: Option<super::budget::Share>) -> Result<Bytes, Broken> {
+fn read(open: OpenFile, share: Option<Share>) -> Result<Bytes, Broken> {
     let all = vec![Stretch::File(0..open.length())];
     // Nothing is drawn from it: everything is read at once.
-    Reader::new(open, all, &super::budget::Budget::of(0)).whole(share)
+    Reader::new(open, all, &Budget::of(0)).whole(share)
 }
 
 /// The headers of every representation of `path`.

@@ -1,12 +1,15 @@
-//! What is kept in memory of the files of all routes, and the thread that keeps it true.
+//! What is kept in memory of the files of all routes, and the two threads that keep it true.
 //!
 //! - What can be watched is watched ([`super::watch`]) and stays as long as nothing happens to it.
-//! - What cannot (network file systems, hard links, no watches left) is believed for [`BELIEVED`];
-//!   the thread looks at it again before that is over if somebody uses it.
-//! - A root that another directory has taken the place of is noticed by looking at it.
+//! - What cannot (network file systems, hard links, no watches left) is believed for [`BELIEVED`]; a
+//!   thread looks at it again before that is over if somebody uses it.
+//! - A root that another directory has taken the place of is noticed by the same looking.
+//! - Looking may take long, on a network's file system for ever. It keeps nobody from watching, and
+//!   what is not looked at is not believed.
 //! - Memory is counted for as long as anybody holds it, and what was used longest ago makes room.
 
 use std::collections::HashMap;
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -47,7 +50,7 @@ pub(super) const BELIEVED: Duration = Duration::from_secs(1);
 /// How often the thread looks, so that what is in use never stops being believed.
 const ROUND: Duration = Duration::from_millis(300);
 /// Rounds between two that let go of watches.
-const TIDY: u32 = 100;
+const TIDY: u32 = 20;
 
 /// The shelf.
 pub(crate) struct Shelf {
@@ -68,18 +71,41 @@ pub(super) struct Held {
     pub(super) encodings: Arc<Encodings>,
 }
 
+/// How much of the way to a file is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Watched {
+    /// All of it.
+    ToItsEnd,
+    /// All that there is of it: it leads nowhere.
+    AsFarAsItGoes,
+    /// Something may happen on it unseen.
+    InPart,
+}
+
 impl Shelf {
-    /// An empty shelf and its thread, which ends when the shelf is dropped.
+    /// An empty shelf and its threads, which end when the shelf is dropped.
     ///
     /// # Errors
-    /// If the thread can't be started.
+    /// If the threads can't be started.
     pub(crate) fn new() -> anyhow::Result<Arc<Self>> {
         let watcher = Watcher::start().map(Arc::new);
         let shelf = Arc::new(Self::of(MEMORY, watcher.clone()));
-        let tended = Arc::downgrade(&shelf);
-        thread::Builder::new()
-            .name("static files".to_owned())
-            .spawn(move || tend(&tended, watcher.as_deref()))?;
+        if let Some(watcher) = watcher {
+            let shelf = Arc::downgrade(&shelf);
+            start("files: watch", move || {
+                watcher.wait(ROUND);
+                shelf.strong_count() > 0
+            })?;
+        }
+        let looking = Arc::downgrade(&shelf);
+        start("files: look", move || {
+            thread::sleep(ROUND);
+            let shelf = looking.upgrade();
+            if let Some(shelf) = &shelf {
+                shelf.look();
+            }
+            shelf.is_some()
+        })?;
         Ok(shelf)
     }
 
@@ -101,16 +127,20 @@ impl Shelf {
         self.routes.lock().push(Arc::downgrade(route));
     }
 
-    /// Ends `freshness` when anything happens on the way to `path`. False where that cannot be seen.
-    pub(super) fn watch(&self, beneath: &Beneath, path: &Path, freshness: &Freshness) -> bool {
+    /// Ends `freshness` when anything happens on the way to `path`.
+    pub(super) fn watch(&self, beneath: &Beneath, path: &Path, freshness: &Freshness) -> Watched {
         let Some(watcher) = &self.watcher else {
-            return false;
+            return Watched::InPart;
         };
-        let mut is_watched = true;
-        beneath.follow(path, |step| {
-            is_watched = is_watched && watcher.watch(beneath, step, freshness);
+        let mut every_step = true;
+        let end = beneath.follow(path, |step| {
+            every_step = every_step && watcher.watch(beneath, step, freshness);
         });
-        is_watched
+        match end {
+            _ if !every_step => Watched::InPart,
+            Some(_) => Watched::ToItsEnd,
+            None => Watched::AsFarAsItGoes,
+        }
     }
 
     /// The content of a version that somebody has loaded before.
@@ -231,34 +261,24 @@ pub(super) fn check(loaded: &Loaded) {
     }
 }
 
-fn tend(shelf: &Weak<Shelf>, watcher: Option<&Watcher>) {
-    let mut due = Instant::now();
-    loop {
-        let left = due.saturating_duration_since(Instant::now());
-        // Whatever goes wrong, nobody else would notice changes.
-        let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
-            match watcher {
-                Some(watcher) => watcher.wait(left),
-                None => thread::sleep(left),
+/// Starts a thread that does `round` as long as it says to go on.
+fn start(name: &str, round: impl Fn() -> bool + Send + 'static) -> io::Result<()> {
+    let work = move || {
+        loop {
+            // Whatever goes wrong, nobody else would notice changes.
+            match panic::catch_unwind(AssertUnwindSafe(&round)) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => {
+                    tracing::error!("watching static files failed; trying again");
+                    // What keeps failing must not keep a core busy.
+                    thread::sleep(ROUND);
+                }
             }
-            if Instant::now() < due {
-                return true;
-            }
-            let shelf = shelf.upgrade();
-            if let Some(shelf) = &shelf {
-                shelf.look();
-            }
-            shelf.is_some()
-        }));
-        match outcome {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(_) => tracing::error!("watching static files failed; trying again"),
         }
-        if Instant::now() >= due {
-            due = Instant::now() + ROUND;
-        }
-    }
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(work)?;
+    Ok(())
 }
 
 #[cfg(test)]
