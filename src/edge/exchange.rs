@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::client_address::Proto;
+use super::freshness::Freshness;
 use super::request_id::{self, X_REQUEST_ID};
 use super::route::PreparedRoute;
 use super::snapshot::{Destination, Snapshot};
@@ -41,6 +42,8 @@ pub(crate) struct Exchange {
     /// Bytes of the request body forwarded to an upstream so far.
     pub(crate) forwarded: u64,
     pub(crate) upstream: UpstreamTimes,
+    /// How long the answer may be given again to the same question: `None` for never.
+    pub(crate) freshness: Option<Freshness>,
 }
 
 /// When what happened between us and an upstream.
@@ -71,6 +74,7 @@ impl Exchange {
             max_body,
             forwarded: 0,
             upstream: UpstreamTimes::default(),
+            freshness: None,
         }
     }
 

@@ -20,6 +20,7 @@ pub(crate) mod error_page;
 pub(crate) mod exchange;
 pub(crate) mod files;
 mod fixed;
+pub(crate) mod freshness;
 pub(crate) mod host_name;
 mod http2;
 pub(crate) mod limits;

@@ -71,9 +71,14 @@ impl Proxy {
                 let rest = route.rest(head.uri.path());
                 // One slash: what another one begins is an empty segment, which names no file.
                 let rest = rest.strip_prefix('/').unwrap_or(rest);
-                files
+                let answered = files
                     .answer(&head.method, &head.headers, &head.uri, rest)
-                    .await
+                    .await;
+                exchange.freshness = answered.freshness;
+                if answered.is_incompressible {
+                    disarm_compression(session);
+                }
+                answered.answer
             }
             Destination::Redirect(redirect) => {
                 redirect.answer(&exchange.host, &session.req_header().uri)
@@ -82,6 +87,12 @@ impl Proxy {
         };
         reply::send(session, exchange, answer).await?;
         Ok(true)
+    }
+}
+
+fn disarm_compression(session: &mut Session) {
+    if let Some(compression) = session.downstream_modules_ctx.get_mut::<Compression>() {
+        compression.disarm();
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::compression::Encoders;
 use super::files::StaticFiles;
+use super::files::shelf::Shelf;
 use super::fixed::{Redirect, Respond};
 use super::plain_http::Ports;
 use super::route::Router;
@@ -48,11 +49,13 @@ impl Snapshot {
         redirect: Option<Ports>,
         closing: Arc<AtomicBool>,
     ) -> anyhow::Result<Self> {
+        let compression = Arc::new(config.compression.clone());
+        let shelf = Shelf::new().context("cannot start the thread that watches static files")?;
         let destinations = config
             .routes
             .iter()
             .map(|route| {
-                prepare(route).with_context(|| match route.line {
+                prepare(route, &compression, &shelf).with_context(|| match route.line {
                     0 => "in a default route".to_owned(),
                     line => format!("in the route at line {line}"),
                 })
@@ -75,7 +78,11 @@ impl Snapshot {
     }
 }
 
-fn prepare(route: &Route) -> anyhow::Result<Destination> {
+fn prepare(
+    route: &Route,
+    compression: &Arc<Compression>,
+    shelf: &Arc<Shelf>,
+) -> anyhow::Result<Destination> {
     Ok(match &route.action {
         Action::App => Destination::App,
         // Nobody named this directory, and the app works without it.
@@ -87,7 +94,12 @@ fn prepare(route: &Route) -> anyhow::Result<Destination> {
             );
             Destination::Respond(Respond::not_found())
         }
-        Action::Files(files) => Destination::Files(StaticFiles::open(files)?),
+        Action::Files(files) => Destination::Files(StaticFiles::open(
+            files,
+            route.compress,
+            compression,
+            shelf,
+        )?),
         Action::Upstream {
             upstream,
             strip_prefix,

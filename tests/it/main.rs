@@ -15,6 +15,7 @@ mod doctor;
 mod door;
 mod durability;
 mod embedded;
+mod files;
 mod http2;
 mod modules;
 mod notes;

@@ -9,7 +9,7 @@ use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::Request;
-use crate::config::{Coding, MediaPattern};
+use crate::config::{self, Coding, MediaPattern};
 
 /// Digests of the body as it was (RFC 9530 and its forerunners).
 const DIGESTS: [HeaderName; 4] = [
@@ -46,11 +46,10 @@ pub(super) fn decide(
     } else {
         has_whole_content(status)
             && !headers.contains_key(CONTENT_RANGE)
-            && is_listed(headers, &config.types)
-            && is_long_enough(headers, config.min_length)
+            && is_worth_encoding(config, headers)
             && (request.is_head || !is_empty)
     };
-    let is_possible = is_worth_it && may_be_encoded(request, headers);
+    let is_possible = is_worth_it && may_be_encoded(config, request.compress, headers);
     // SECURITY: who can make a victim's client send requests can learn secrets of a compressed
     // answer from its length (the BREACH attack). An answer that is somebody's own stays as it is,
     // unless the owner of the route knows that nothing in it comes from the request.
@@ -64,6 +63,16 @@ pub(super) fn decide(
         }
         _ => Verdict::Identity,
     }
+}
+
+/// Whether an answer with this head and all of its content could be compressed for somebody;
+/// `compress` is the route's setting.
+pub(crate) fn is_negotiable(
+    config: &config::Compression,
+    compress: Option<bool>,
+    headers: &HeaderMap,
+) -> bool {
+    may_be_encoded(config, compress, headers) && is_worth_encoding(config, headers)
 }
 
 /// Makes the head that of the compressed answer.
@@ -192,14 +201,22 @@ fn weakened(etag: &HeaderValue) -> Option<HeaderValue> {
 }
 
 /// Whether nothing but its type and length keeps an answer from being compressed for anybody.
-fn may_be_encoded(request: &Request, headers: &HeaderMap) -> bool {
-    request.compress != Some(false)
-        && !request.encoders.config().algorithms.is_empty()
+fn may_be_encoded(
+    config: &config::Compression,
+    compress: Option<bool>,
+    headers: &HeaderMap,
+) -> bool {
+    compress != Some(false)
+        && !config.algorithms.is_empty()
         // The trailers of a compressed body would be lost: Pingora ends it in their place.
         && ![CONTENT_ENCODING, TRAILER]
             .iter()
             .any(|name| headers.contains_key(name))
         && !forbids_transformation(headers)
+}
+
+fn is_worth_encoding(config: &config::Compression, headers: &HeaderMap) -> bool {
+    is_listed(headers, &config.types) && is_long_enough(headers, config.min_length)
 }
 
 fn has_whole_content(status: StatusCode) -> bool {

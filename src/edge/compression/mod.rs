@@ -14,10 +14,6 @@ pub(crate) mod accept_encoding;
 mod decision;
 mod encoder;
 mod encoders;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for static files, which do not use it yet")
-)]
 pub(crate) mod whole;
 
 use std::any::Any;
@@ -33,6 +29,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 
 use self::accept_encoding::Accepted;
 use self::decision::Verdict;
+pub(crate) use self::decision::is_negotiable;
 use self::encoder::Encoder;
 pub(crate) use self::encoders::Encoders;
 use crate::config::Coding;
@@ -95,6 +92,11 @@ impl Compression {
     /// Lets the module judge the answer to `request`.
     pub(crate) fn arm(&mut self, request: Request) {
         self.0 = State::Armed(Box::new(request));
+    }
+
+    /// Leaves the answer as it is.
+    pub(crate) fn disarm(&mut self) {
+        self.0 = State::Off;
     }
 
     /// Ends the body, if one is being encoded.

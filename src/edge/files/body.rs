@@ -9,8 +9,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::stream;
 use http_body::{Frame, SizeHint};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, StreamBody};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::budget::{Budget, SMALL};
@@ -62,6 +63,25 @@ pub(super) fn read(
     }
     let state = State::Ready(reader.piece()?, reader);
     Ok(Body::Stream(FileBody { state, left }.boxed_unsync()))
+}
+
+/// A body of `stretches` of what is in memory: nothing is copied.
+pub(super) fn cut(all: &Bytes, stretches: Vec<Stretch>) -> Body {
+    let mut pieces: Vec<_> = stretches
+        .into_iter()
+        .map(|stretch| match stretch {
+            Stretch::Text(text) => text,
+            Stretch::File(range) => {
+                let at = |position| usize::try_from(position).expect("it is in memory");
+                all.slice(at(range.start)..at(range.end))
+            }
+        })
+        .collect();
+    if pieces.len() == 1 {
+        return Body::Full(pieces.remove(0));
+    }
+    let frames = stream::iter(pieces.into_iter().map(|piece| Ok(Frame::data(piece))));
+    Body::Stream(StreamBody::new(frames).boxed_unsync())
 }
 
 impl FileBody {
@@ -136,6 +156,7 @@ mod tests {
     use std::fs::{self, File};
 
     use super::*;
+    use crate::edge::files::shelf::PIECES;
 
     const LENGTH: u64 = 5 * LARGE + 7;
 
@@ -159,9 +180,9 @@ mod tests {
     #[test]
     fn small_answers_come_whole() {
         for (length, budget, whole) in [
-            (0, Budget::new(), true),
-            (WHOLE, Budget::new(), true),
-            (WHOLE + 1, Budget::new(), false),
+            (0, Budget::of(PIECES), true),
+            (WHOLE, Budget::of(PIECES), true),
+            (WHOLE + 1, Budget::of(PIECES), false),
             (0, Budget::exhausted(), true),
             (SMALL, Budget::exhausted(), true),
             (SMALL + 1, Budget::exhausted(), false),
@@ -177,12 +198,12 @@ mod tests {
 
     #[tokio::test]
     async fn large_answers_are_read_as_they_are_taken() {
-        for budget in [Budget::new(), Budget::exhausted()] {
+        for budget in [Budget::of(PIECES), Budget::exhausted()] {
             let file = file(LENGTH);
             let Body::Stream(mut body) = open(file.path(), LENGTH, &budget) else {
                 panic!("not streamed");
             };
-            let full = budget.left().max(64 * 1024 * 1024);
+            let full = PIECES;
             let mut received = 0;
             while let Some(frame) = body.frame().await {
                 received += frame.unwrap().into_data().unwrap().len() as u64;
@@ -202,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_next_piece_is_read_ahead_while_the_budget_lasts() {
-        for (budget, ahead) in [(Budget::new(), true), (Budget::exhausted(), false)] {
+        for (budget, ahead) in [(Budget::of(PIECES), true), (Budget::exhausted(), false)] {
             let temporary = file(LENGTH);
             let file = File::open(temporary.path()).unwrap();
             let metadata = file.metadata().unwrap();
@@ -222,7 +243,7 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_body_lets_go_of_everything() {
         let file = file(LENGTH);
-        let budget = Budget::new();
+        let budget = Budget::of(PIECES);
         for taken in 0..3 {
             let Body::Stream(mut body) = open(file.path(), LENGTH, &budget) else {
                 panic!("not streamed");
@@ -231,7 +252,7 @@ mod tests {
                 drop(body.frame().await.unwrap().unwrap());
             }
             drop(body);
-            let given_back = budget.all_given_back();
+            let given_back = budget.all_given_back(PIECES);
             tokio::time::timeout(std::time::Duration::from_secs(10), given_back)
                 .await
                 .unwrap();
@@ -241,7 +262,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_shrinks_ends_the_body_with_an_error() {
         let file = file(LENGTH);
-        let Body::Stream(mut body) = open(file.path(), LENGTH, &Budget::new()) else {
+        let Body::Stream(mut body) = open(file.path(), LENGTH, &Budget::of(PIECES)) else {
             panic!("not streamed");
         };
         file.as_file().set_len(LARGE + 1).unwrap();

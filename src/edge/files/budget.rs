@@ -1,19 +1,21 @@
-//! The memory that large pieces of answers may take, for all clients of a route together.
+//! Memory that is counted, and counted for as long as anybody holds it.
 //!
-//! While it lasts, pieces are large and read ahead, which is fastest. When it is used up, by fast
-//! clients or by thousands of slow ones, everybody gets small pieces and nothing is read ahead.
+//! There are two budgets. One is for pieces of large files on their way: while it lasts, pieces are
+//! large and read ahead, which is fastest; when it is used up, by fast clients or by thousands of
+//! slow ones, everybody gets small pieces and nothing is read ahead. The other is for what is kept:
+//! a file that a slow client still holds counts even when it is no longer kept.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes that a piece may always have, budget or none; shares are counted in units of this.
+/// Bytes that a piece may always have, budget or none.
 pub(super) const SMALL: u64 = 16 * 1024;
-/// Bytes of one route's budget.
-const BUDGET: u64 = 64 * 1024 * 1024;
+/// Shares are counted in units of so many bytes.
+const UNIT: u64 = 1024;
 
-/// What the large pieces of all answers of a route are drawn from.
+/// So many bytes for many to share.
 #[derive(Debug, Clone)]
 pub(super) struct Budget(Arc<Semaphore>);
 
@@ -29,22 +31,17 @@ struct Granted {
 }
 
 impl Budget {
-    /// The budget of one route.
-    #[must_use]
-    pub(super) fn new() -> Self {
-        Self::of(BUDGET)
-    }
-
     /// A budget of so many bytes.
-    fn of(bytes: u64) -> Self {
-        let units = usize::try_from(bytes / SMALL).unwrap_or(Semaphore::MAX_PERMITS);
+    #[must_use]
+    pub(super) fn of(bytes: u64) -> Self {
+        let units = usize::try_from(bytes / UNIT).unwrap_or(Semaphore::MAX_PERMITS);
         Self(Arc::new(Semaphore::new(units)))
     }
 
     /// A share for `bytes`, if there is enough left.
     #[must_use]
     pub(super) fn share(&self, bytes: u64) -> Option<Share> {
-        let units = u32::try_from(bytes.div_ceil(SMALL)).ok()?;
+        let units = u32::try_from(bytes.div_ceil(UNIT)).ok()?;
         Arc::clone(&self.0)
             .try_acquire_many_owned(units)
             .ok()
@@ -81,12 +78,12 @@ impl Budget {
 
     /// Bytes left.
     pub(super) fn left(&self) -> u64 {
-        self.0.available_permits() as u64 * SMALL
+        self.0.available_permits() as u64 * UNIT
     }
 
-    /// Waits until nothing is taken of a budget made by [`Budget::new`].
-    pub(super) async fn all_given_back(&self) {
-        let all = u32::try_from(BUDGET / SMALL).unwrap();
+    /// Waits until there are so many bytes left.
+    pub(super) async fn all_given_back(&self, bytes: u64) {
+        let all = u32::try_from(bytes / UNIT).unwrap();
         drop(self.0.acquire_many(all).await.unwrap());
     }
 }
@@ -97,15 +94,15 @@ mod tests {
 
     #[test]
     fn shares_come_back_with_the_last_handle() {
-        let budget = Budget::of(4 * SMALL);
-        let share = budget.share(2 * SMALL + 1);
-        assert_eq!(budget.left(), SMALL, "counted in whole units");
-        assert!(budget.share(2 * SMALL).is_none(), "not enough left");
+        let budget = Budget::of(4 * UNIT);
+        let share = budget.share(2 * UNIT + 1);
+        assert_eq!(budget.left(), UNIT, "counted in whole units");
+        assert!(budget.share(2 * UNIT).is_none(), "not enough left");
         let bytes = Share::tie(share, vec![0; 100]);
         let part = bytes.slice(10..20);
         drop(bytes);
-        assert_eq!(budget.left(), SMALL, "a slice still holds it");
+        assert_eq!(budget.left(), UNIT, "a slice still holds it");
         drop(part);
-        assert_eq!(budget.left(), 4 * SMALL);
+        assert_eq!(budget.left(), 4 * UNIT);
     }
 }

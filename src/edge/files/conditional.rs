@@ -95,6 +95,24 @@ impl Conditions {
         }
     }
 
+    /// Whether the client names versions that it has.
+    #[must_use]
+    pub(super) fn names_copies(&self) -> bool {
+        self.none_match.is_some()
+    }
+
+    /// Whether the client insists on a version.
+    #[must_use]
+    pub(super) fn insists(&self) -> bool {
+        self.matches.is_some()
+    }
+
+    /// Whether the part that the client has is of this representation by name.
+    #[must_use]
+    pub(super) fn continues(&self, current: &Validators) -> bool {
+        matches!(&self.range, Some(IfRange::Tag(tag)) if tag.is_strongly(current.tag()))
+    }
+
     /// Whether `Range` may be honoured (step 5): the part that the client has is of this very
     /// representation, so only a strong tag or the exact date will do.
     #[must_use]

@@ -113,6 +113,26 @@ impl RelativePath {
             is_directory: false,
         }
     }
+
+    /// The file with the same name and `ending` after it.
+    #[must_use]
+    pub(crate) fn with_ending(&self, ending: &str) -> Self {
+        Self {
+            path: format!("{}{ending}", self.path),
+            is_directory: false,
+        }
+    }
+
+    /// What the answers to this path are kept under: a directory's differs from a file's.
+    #[must_use]
+    pub(crate) fn key(&self) -> String {
+        let slash = if self.is_directory && !self.path.is_empty() {
+            "/"
+        } else {
+            ""
+        };
+        format!("{}{slash}", self.path)
+    }
 }
 
 impl PathError {

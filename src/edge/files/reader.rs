@@ -189,6 +189,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::edge::files::shelf::PIECES;
 
     struct Scene {
         file: tempfile::NamedTempFile,
@@ -204,7 +205,7 @@ mod tests {
             .unwrap();
         Scene {
             file,
-            budget: Budget::new(),
+            budget: Budget::of(PIECES),
         }
     }
 

@@ -7,10 +7,10 @@
 
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -18,15 +18,21 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use parking_lot::Mutex;
 
 use super::path::RelativePath;
+use super::walk::{self, Step};
 
-/// A directory whose files are served.
+/// A directory whose files are served, whichever directory has that name by now.
 pub(super) struct Root {
     path: PathBuf,
-    handle: ArcSwap<Dir>,
-    checked: Mutex<Instant>,
+    current: ArcSwap<Beneath>,
+}
+
+/// The directory that had the root's name at some moment, and all that is beneath it.
+pub(super) struct Beneath {
+    dir: Dir,
+    /// What links with an absolute target call this directory.
+    names: Vec<PathBuf>,
 }
 
 /// What stands at a path.
@@ -62,17 +68,13 @@ pub(super) enum OpenError {
     Failed(io::Error),
 }
 
-/// How long the root may have been replaced (a new release moved or linked to its place) before it
-/// is noticed.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-
 impl Root {
     /// Opens the directory at `path`.
     ///
     /// # Errors
     /// If it is missing, no directory, or not accessible.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
-        let dir = Dir::open_ambient_dir(path, ambient_authority()).with_context(|| {
+        let beneath = Beneath::open(path).with_context(|| {
             format!(
                 "cannot serve files from {}: create the directory or correct `files`",
                 path.display()
@@ -80,9 +82,47 @@ impl Root {
         })?;
         Ok(Self {
             path: path.to_owned(),
-            handle: ArcSwap::from_pointee(dir),
-            checked: Mutex::new(Instant::now()),
+            current: ArcSwap::from_pointee(beneath),
         })
+    }
+
+    /// The directory as it was found last. One answer is made of one of these.
+    pub(super) fn current(&self) -> Arc<Beneath> {
+        self.current.load_full()
+    }
+
+    /// Whether this is still the directory in force.
+    pub(super) fn is_current(&self, beneath: &Arc<Beneath>) -> bool {
+        Arc::ptr_eq(&self.current.load(), beneath)
+    }
+
+    /// Takes up the directory that now has our name (a new release moved or linked to its place).
+    /// As long as there is none the old one stays.
+    pub(super) fn follow_replacement(&self) {
+        let Ok(beneath) = Beneath::open(&self.path) else {
+            return;
+        };
+        if beneath.identity() != self.current.load().identity() {
+            tracing::info!(root = %self.path.display(), "the directory of static files was replaced; serving the new one");
+            self.current.store(Arc::new(beneath));
+        }
+    }
+}
+
+impl Beneath {
+    fn open(path: &Path) -> io::Result<Self> {
+        let dir = Dir::open_ambient_dir(path, ambient_authority())?;
+        let names = [std::path::absolute(path), path.canonicalize()];
+        Ok(Self {
+            dir,
+            names: names.into_iter().flatten().collect(),
+        })
+    }
+
+    fn identity(&self) -> Option<(u64, u64)> {
+        use cap_std::fs::MetadataExt;
+        let metadata = self.dir.dir_metadata().ok()?;
+        Some((metadata.dev(), metadata.ino()))
     }
 
     /// Opens what stands at `path`. Blocks on the disk, never on a FIFO.
@@ -90,57 +130,50 @@ impl Root {
     /// # Errors
     /// [`OpenError`] if something is there and cannot be read.
     pub(super) fn find(&self, path: &RelativePath) -> Result<Found, OpenError> {
-        self.follow_replacement();
+        match self.open_file(path.as_path()) {
+            // The kernel takes every absolute link for one that leads out.
+            Err(error) if leads_out(&error) => match self.follow(path.as_path(), |_| {}) {
+                Some(inside) => examine(self.open_file(&inside)),
+                None => Ok(Found::Nothing),
+            },
+            opened => examine(opened),
+        }
+    }
+
+    /// Follows `path` step by step and tells each step before it is taken; returns where it leads,
+    /// without links, or `None` where it leads to nothing in here.
+    pub(super) fn follow(&self, path: &Path, step: impl FnMut(Step<'_>)) -> Option<PathBuf> {
+        walk::follow(&self.dir, &self.names, path, step)
+    }
+
+    fn open_file(&self, path: &Path) -> io::Result<File> {
         // SECURITY: without O_NONBLOCK the open of a FIFO waits for its writer, for ever.
         let flags = (OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits();
-        let opened = self.handle.load().open_with(
-            path.as_path(),
-            OpenOptions::new().read(true).custom_flags(flags),
-        );
-        let file = match opened {
-            Ok(file) => file.into_std(),
-            Err(error) => return judge(error).map(|()| Found::Nothing),
-        };
-        let metadata = file.metadata().map_err(OpenError::Failed)?;
-        Ok(if metadata.is_file() {
-            Found::File(OpenFile { file, metadata })
-        } else if metadata.is_dir() {
-            Found::Directory
-        } else {
-            Found::Nothing
-        })
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(flags);
+        Ok(self.dir.open_with(path, &options)?.into_std())
     }
+}
 
-    /// Takes up the directory that now has our name, at most once in [`CHECK_INTERVAL`]. As long as
-    /// there is none the old one stays.
-    fn follow_replacement(&self) {
-        {
-            let Some(mut checked) = self.checked.try_lock() else {
-                return;
-            };
-            if checked.elapsed() < CHECK_INTERVAL {
-                return;
-            }
-            *checked = Instant::now();
-        }
-        self.reopen_if_replaced();
+impl AsFd for Beneath {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
     }
+}
 
-    fn reopen_if_replaced(&self) {
-        let Ok(dir) = Dir::open_ambient_dir(&self.path, ambient_authority()) else {
-            return;
-        };
-        let identity = |dir: &Dir| {
-            use cap_std::fs::MetadataExt;
-            dir.dir_metadata()
-                .map(|metadata| (metadata.dev(), metadata.ino()))
-                .ok()
-        };
-        if identity(&dir) != identity(&self.handle.load()) {
-            tracing::info!(root = %self.path.display(), "the directory of static files was replaced; serving the new one");
-            self.handle.store(Arc::new(dir));
-        }
-    }
+fn examine(opened: io::Result<File>) -> Result<Found, OpenError> {
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) => return judge(error).map(|()| Found::Nothing),
+    };
+    let metadata = file.metadata().map_err(OpenError::Failed)?;
+    Ok(if metadata.is_file() {
+        Found::File(OpenFile { file, metadata })
+    } else if metadata.is_dir() {
+        Found::Directory
+    } else {
+        Found::Nothing
+    })
 }
 
 impl OpenFile {
@@ -150,6 +183,11 @@ impl OpenFile {
     }
 }
 
+/// Whether an open was refused because a link leads out: this refusal has no number of the system's.
+fn leads_out(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none()
+}
+
 /// Whether a failure to open only says that there is nothing to serve.
 fn judge(error: io::Error) -> Result<(), OpenError> {
     use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, PermissionDenied};
@@ -157,7 +195,7 @@ fn judge(error: io::Error) -> Result<(), OpenError> {
         (NotFound | NotADirectory | InvalidInput, _)
         // The last two for a socket, and for a device without a driver.
         | (_, Some(Errno::ENAMETOOLONG | Errno::ELOOP | Errno::ENXIO | Errno::ENODEV))
-        // A link that leads out of the root: this refusal has no number of the system's.
+        // A link that leads out of the root.
         | (PermissionDenied, None) => Ok(()),
         (PermissionDenied, Some(_)) => Err(OpenError::Denied),
         (_, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => {
@@ -179,7 +217,8 @@ mod tests {
     use super::*;
 
     fn find(root: &Root, path: &str) -> &'static str {
-        match root.find(&RelativePath::parse(path).unwrap()).unwrap() {
+        let path = RelativePath::parse(path).unwrap();
+        match root.current().find(&path).unwrap() {
             Found::File(_) => "file",
             Found::Directory => "directory",
             Found::Nothing => "nothing",
@@ -208,7 +247,19 @@ mod tests {
         ] {
             symlink(target, inside.join(link)).unwrap();
         }
-        symlink(outside.join("secret"), inside.join("absolute")).unwrap();
+        for (link, target) in [
+            ("absolute", inside.join("a.txt")),
+            ("sub/absolute-dir", inside.join("sub")),
+            ("absolute-to-link", inside.join("to-a")),
+            ("absolute-out", outside.join("secret")),
+            ("absolute-and-up", inside.join("../outside/secret")),
+            ("absolute-loop", inside.join("absolute-loop")),
+            ("absolute-neighbour", dir.path().join("inside-too/secret")),
+        ] {
+            symlink(target, inside.join(link)).unwrap();
+        }
+        fs::create_dir(dir.path().join("inside-too")).unwrap();
+        fs::write(dir.path().join("inside-too/secret"), "").unwrap();
         mkfifo(&inside.join("fifo"), Mode::from_bits_truncate(0o644)).unwrap();
         let _listener = UnixListener::bind(inside.join("socket")).unwrap();
 
@@ -225,7 +276,14 @@ mod tests {
             ("out-dir", "nothing"),
             ("out-dir/secret", "nothing"),
             ("out-and-in", "nothing"),
-            ("absolute", "nothing"),
+            ("absolute", "file"),
+            ("sub/absolute-dir", "directory"),
+            ("sub/absolute-dir/up-to-a", "file"),
+            ("absolute-to-link", "file"),
+            ("absolute-out", "nothing"),
+            ("absolute-and-up", "nothing"),
+            ("absolute-loop", "nothing"),
+            ("absolute-neighbour", "nothing"),
             ("to-proc", "nothing"),
             ("loop", "nothing"),
             ("dangling", "nothing"),
@@ -277,15 +335,18 @@ mod tests {
         symlink("1", &current).unwrap();
         let root = Root::open(&current).unwrap();
         assert_eq!((find(&root, "1"), find(&root, "2")), ("file", "nothing"));
+        let first = root.current();
         fs::remove_file(&current).unwrap();
-        root.reopen_if_replaced();
+        root.follow_replacement();
+        assert!(root.is_current(&first));
         assert_eq!(
             find(&root, "1"),
             "file",
             "while there is none, the old one stays"
         );
         symlink("2", &current).unwrap();
-        *root.checked.lock() = Instant::now().checked_sub(CHECK_INTERVAL).unwrap();
+        root.follow_replacement();
+        assert!(!root.is_current(&first));
         assert_eq!((find(&root, "1"), find(&root, "2")), ("nothing", "file"));
     }
 

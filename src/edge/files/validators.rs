@@ -18,28 +18,56 @@ pub(super) struct Validators {
     modified_exactly: Option<SystemTime>,
 }
 
+/// Which version of which file: device, inode, size and the times of the last change of content and
+/// of status. So a rewrite of the same size is another, and so is one with a restored time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
 /// File systems stamp changes by a clock that ticks up to this rarely (100 Hz on the slowest
 /// kernels, with a margin), so a file touched so recently may change again without a trace.
 const CLOCK_TICK: Duration = Duration::from_millis(20);
 
+impl Identity {
+    /// The identity of the file that `metadata` describes.
+    #[must_use]
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether its content is older than that of `other`.
+    #[must_use]
+    pub(super) fn is_older_than(&self, other: &Self) -> bool {
+        self.modified < other.modified
+    }
+}
+
 impl Validators {
     /// The validators of the file that `metadata` describes, asked for at `now`.
     ///
-    /// The tag stands for device, inode, size and the times of the last change of content and of
-    /// status, so a rewrite of the same size changes it, and so does a restored modification time.
-    /// It is hashed because an inode number is nobody's business.
+    /// The tag stands for its [`Identity`], hashed because an inode number is nobody's business.
     #[must_use]
     pub(super) fn of(metadata: &Metadata, now: SystemTime) -> Self {
         let mut hasher = DefaultHasher::new();
-        (metadata.dev(), metadata.ino(), metadata.size()).hash(&mut hasher);
-        (
-            metadata.mtime(),
-            metadata.mtime_nsec(),
-            metadata.ctime(),
-            metadata.ctime_nsec(),
-        )
-            .hash(&mut hasher);
-        if changed_just_now(metadata, now) {
+        Identity::of(metadata).hash(&mut hasher);
+        if !has_settled(metadata, now) {
             // The next change may show the same times: such a tag validates this very answer only.
             now.hash(&mut hasher);
         }
@@ -48,6 +76,15 @@ impl Validators {
             tag: format!("{:016x}", hasher.finish()),
             modified: modified_exactly.map(|time| whole_seconds(time.min(now))),
             modified_exactly,
+        }
+    }
+
+    /// Those of another representation of the same file: `mark` tells it from the others.
+    #[must_use]
+    pub(super) fn marked(&self, mark: &str) -> Self {
+        Self {
+            tag: format!("{}-{mark}", self.tag),
+            ..self.clone()
         }
     }
 
@@ -85,15 +122,17 @@ impl Validators {
     }
 }
 
-fn changed_just_now(metadata: &Metadata, now: SystemTime) -> bool {
+/// Whether a further change of the file is sure to show in its times.
+#[must_use]
+pub(super) fn has_settled(metadata: &Metadata, now: SystemTime) -> bool {
     let (Ok(seconds), Ok(nanoseconds)) = (
         u64::try_from(metadata.ctime()),
         u32::try_from(metadata.ctime_nsec()),
     ) else {
-        return false;
+        return true;
     };
     let changed = UNIX_EPOCH + Duration::new(seconds, nanoseconds);
-    changed <= now + CLOCK_TICK && now <= changed + CLOCK_TICK
+    changed > now + CLOCK_TICK || now > changed + CLOCK_TICK
 }
 
 fn whole_seconds(time: SystemTime) -> SystemTime {

@@ -1,16 +1,24 @@
 //! The assembled way of a request, on real files.
 
+mod changes;
 mod paths;
 mod replacement;
 mod representations;
+mod sidecars;
+mod variants;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http_body_util::BodyExt;
 
 use super::*;
+use crate::config::Config;
 use crate::edge::reply::Body;
+
+/// How long a test waits for what happens in the background.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A directory served under `/static/`.
 struct Site {
@@ -22,6 +30,7 @@ struct Reply {
     status: StatusCode,
     headers: HeaderMap,
     body: Vec<u8>,
+    freshness: Option<Freshness>,
 }
 
 impl Site {
@@ -41,8 +50,13 @@ impl Site {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, content).unwrap();
         }
-        let files = StaticFiles::open(&config(dir.path(), spa, cache_control)).unwrap();
+        let files = open(&config(dir.path(), spa, cache_control)).unwrap();
         Self { dir, files }
+    }
+
+    /// Where `path` is on the disk.
+    fn at(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
     }
 
     async fn get(&self, target: &str) -> Reply {
@@ -53,8 +67,8 @@ impl Site {
         let (uri, headers) = request(target, fields);
         let rest = uri.path().strip_prefix("/static").unwrap();
         let rest = rest.strip_prefix('/').unwrap_or(rest);
-        let answer = self.files.answer(&method, &headers, &uri, rest).await;
-        let (head, body) = answer.into_parts();
+        let answered = self.files.answer(&method, &headers, &uri, rest).await;
+        let (head, body) = answered.answer.into_parts();
         let body = match body {
             Body::Empty => Vec::new(),
             Body::Full(bytes) => bytes.to_vec(),
@@ -64,7 +78,35 @@ impl Site {
             status: head.status,
             headers: head.headers,
             body,
+            freshness: answered.freshness,
         }
+    }
+
+    /// Asks until an answer is good, and returns it.
+    async fn ask_until(
+        &self,
+        target: &str,
+        fields: &[(&str, &str)],
+        is_good: impl Fn(&Reply) -> bool,
+    ) -> Reply {
+        let asking = async {
+            loop {
+                let reply = self.ask(Method::GET, target, fields).await;
+                if is_good(&reply) {
+                    return reply;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, asking)
+            .await
+            .unwrap_or_else(|_| panic!("{target} never got as it should be"))
+    }
+
+    /// Asks until the answer is one that is kept.
+    async fn kept(&self, target: &str, fields: &[(&str, &str)]) -> Reply {
+        self.ask_until(target, fields, |reply| reply.freshness.is_some())
+            .await
     }
 
     /// The entity tag of a file that has rested for longer than the file system's clock ticks: two
@@ -93,6 +135,11 @@ impl Reply {
         names.sort_unstable();
         names
     }
+}
+
+fn open(config: &Files) -> anyhow::Result<StaticFiles> {
+    let compression = Arc::new(Config::default_for(Path::new("/")).compression);
+    StaticFiles::open(config, None, &compression, &Shelf::new().unwrap())
 }
 
 fn config(root: &Path, spa: Option<&str>, cache_control: Option<&'static str>) -> Files {

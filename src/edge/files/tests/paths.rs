@@ -183,19 +183,17 @@ fn a_route_that_cannot_work_does_not_open() {
         ("../index.html", "no path below the root"),
         (".env", "no path below the root"),
     ] {
-        let error = StaticFiles::open(&config(dir.path(), Some(spa), None))
-            .err()
-            .unwrap();
+        let error = open(&config(dir.path(), Some(spa), None)).err().unwrap();
         assert!(format!("{error:#}").contains(hint), "{spa}: {error:#}");
     }
-    let error = StaticFiles::open(&config(&dir.path().join("missing"), None, None))
+    let error = open(&config(&dir.path().join("missing"), None, None))
         .err()
         .unwrap();
     assert!(
         format!("{error:#}").contains("missing: create the directory"),
         "{error:#}"
     );
-    assert!(StaticFiles::open(&config(dir.path(), Some("index.html"), None)).is_ok());
+    assert!(open(&config(dir.path(), Some("index.html"), None)).is_ok());
 }
 
 #[test]

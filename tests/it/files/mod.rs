@@ -1,0 +1,4 @@
+//! Static files, as clients of the assembled server get them.
+
+mod slow;
+mod variants;
