@@ -232,6 +232,45 @@ fn what_does_not_go_together_is_refused() {
 }
 
 #[test]
+fn a_level_is_one_that_all_algorithms_have() {
+    each_is_one_mistake(&[
+        (
+            "[compression]\nlevel = 10",
+            "compression.level = 10: must be a whole number from 0 to 9, the highest of gzip",
+        ),
+        (
+            "[compression]\nalgorithms = [\"zstd\", \"br\"]\nlevel = 12",
+            "compression.level = 12: must be a whole number from 0 to 11, the highest of br",
+        ),
+        (
+            "[compression]\nalgorithms = [\"zstd\"]\nlevel = 20",
+            "compression.level = 20: must be a whole number from 0 to 19, the highest of zstd",
+        ),
+        (
+            "[compression]\nlevel = \"best\"",
+            "must be a whole number from 0 to 9, the highest of gzip, not text",
+        ),
+        (
+            "[compression]\nalgorithms = [\"br\", \"gzip\", \"br\"]",
+            "compression.algorithms: \"br\" stands there twice",
+        ),
+        (
+            "[compression]\nalgorithms = [\"deflate\"]",
+            "compression.algorithms = \"deflate\": must be \"zstd\" or \"br\" or \"gzip\"",
+        ),
+    ]);
+    for (algorithms, level) in [
+        (r#"["gzip"]"#, 9),
+        (r#"["br"]"#, 11),
+        (r#"["zstd"]"#, 19),
+        ("[]", 19),
+    ] {
+        let text = format!("[compression]\nalgorithms = {algorithms}\nlevel = {level}");
+        assert_eq!(good(&text).compression.level, level);
+    }
+}
+
+#[test]
 fn what_only_looks_like_a_mistake_is_accepted() {
     for text in [
         "[server]\nhttp = [\"127.0.0.1:0\", \"127.0.0.1:0\"]",

@@ -152,8 +152,8 @@ impl Codec {
 /// A zstd context at the beginning of a body.
 fn context(idle: Option<Context>, level: u32, length: Option<u64>) -> io::Result<Context> {
     let level = level.cast_signed();
-    let mut context = if let Some(mut context) = idle {
-        context.reinit()?;
+    // One that ended a body is at the beginning of the next.
+    let mut context = if let Some(context) = idle {
         context
     } else {
         let mut context = Context::new(level)?;

@@ -125,7 +125,7 @@ async fn an_answer_that_is_cut_does_not_look_whole() {
             }
         });
         let server = forwarding_to(&upstream.table(""));
-        for accept in ["identity", "gzip"] {
+        for accept in ["identity", "gzip", "br", "zstd"] {
             let mut raw = Raw::connect(server.http.unwrap());
             raw.send(format!(
                 "GET / HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: {accept}\r\n\r\n"
