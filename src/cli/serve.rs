@@ -92,6 +92,7 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
             },
             certificates: Arc::clone(&certificates),
             database: database.database.clone(),
+            edge: running.figures(),
         };
         admin::serve(bound, subject, stopped.clone())?;
     }

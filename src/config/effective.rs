@@ -9,7 +9,7 @@ use super::keys::DEFAULT_HEADERS;
 use super::values::{mask_url, mask_url_passwords, print_duration, print_size};
 use super::{
     AccessFormat, Acme, AcmeStorage, Action, Challenge, Compression, Config, Database, Log,
-    LogFormat, Route, Server, Tls, TlsMode, TlsVersion, Upstream,
+    LogFormat, RateLimit, Route, Server, Tls, TlsMode, TlsVersion, Upstream,
 };
 
 impl Config {
@@ -29,6 +29,11 @@ impl Config {
         upstreams.sort_by_key(|upstream| &upstream.name);
         for each in upstreams {
             upstream(&mut out, each);
+        }
+        let mut limits: Vec<_> = self.rate_limits.values().collect();
+        limits.sort_by_key(|limit| &limit.name);
+        for each in limits {
+            rate_limit(&mut out, each);
         }
         for each in &self.routes {
             route(&mut out, each);
@@ -173,6 +178,14 @@ fn upstream(out: &mut Printer, upstream: &Upstream) {
     out.plain("keepalive", upstream.keepalive);
 }
 
+fn rate_limit(out: &mut Printer, limit: &RateLimit) {
+    out.heading("[[rate_limit]]");
+    out.text("name", &limit.name);
+    out.text("rate", limit.rate);
+    out.plain("burst", limit.burst);
+    out.text("key", &limit.key);
+}
+
 fn route(out: &mut Printer, route: &Route) {
     out.commented = route.line == 0;
     out.heading("[[route]]");
@@ -180,6 +193,9 @@ fn route(out: &mut Printer, route: &Route) {
         out.text("host", host);
     }
     out.text("path", &route.path);
+    for (key, texts) in route.policy.lists() {
+        out.texts(key, texts);
+    }
     if let Some(max_body) = route.max_body {
         out.text("max_body", print_size(max_body));
     }

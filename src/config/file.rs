@@ -1,7 +1,7 @@
 //! The shape of `config.toml`: which key becomes which field.
 //!
 //! Tables with rules of their own have their own modules: [`tls`](super::tls), [`acme`](mod@super::acme),
-//! [`header_tables`](super::header_tables), [`upstreams`](super::upstreams), [`routes`](super::routes).
+//! [`header_tables`](super::header_tables), [`upstreams`](super::upstreams), [`policy`](mod@super::policy), [`routes`](super::routes).
 
 use std::num::NonZero;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::acme::{self, acme};
 use super::header_tables::headers;
 use super::node::Node;
+use super::policy::rate_limits;
 use super::read::{
     DECADE, LONGEST_TIMEOUT, body_size, boolean, choice, duration, duration_up_to,
     existing_directory, future_directory, integer, integer_within, list, size, text, unless_empty,
@@ -34,7 +35,8 @@ pub(super) fn config(root: &Section<'_>) -> Config {
     let tls = tls(&root.table("tls"), &listeners, &mut server);
     let headers = headers(root, &tls);
     let upstreams = upstreams(root);
-    let routes = routes(root, &upstreams, &server.hosts);
+    let rate_limits = rate_limits(root);
+    let routes = routes(root, &upstreams, &rate_limits, &server.hosts);
     // `[app]` has only keys of later versions yet; opening it checks them.
     root.table("app");
     let config = Config {
@@ -45,6 +47,7 @@ pub(super) fn config(root: &Section<'_>) -> Config {
         headers,
         compression: compression(&root.table("compression")),
         upstreams,
+        rate_limits,
         routes,
         log: log(&root.table("log")),
     };

@@ -58,7 +58,7 @@ pub(super) static ROOT: Table = Table {
         open("headers"),
         table("compression", &COMPRESSION),
         tables("upstream", &UPSTREAM),
-        planned("rate_limit"),
+        tables("rate_limit", &RATE_LIMIT),
         tables("route", &ROUTE),
         table("app", &APP),
         table("log", &LOG),
@@ -181,6 +181,16 @@ static UPSTREAM: Table = Table {
     ],
 };
 
+static RATE_LIMIT: Table = Table {
+    path: "rate_limit",
+    keys: &[
+        optional("name"),
+        optional("rate"),
+        optional("burst"),
+        key("key", r#""ip""#),
+    ],
+};
+
 static ROUTE: Table = Table {
     path: "route",
     keys: &[
@@ -197,11 +207,11 @@ static ROUTE: Table = Table {
         table("headers", &ROUTE_HEADERS),
         optional("max_body"),
         optional("compress"),
-        planned("rate_limit"),
-        planned("methods"),
+        optional("allow"),
+        optional("deny"),
+        optional("rate_limit"),
+        optional("methods"),
         planned("cors"),
-        planned("allow"),
-        planned("deny"),
         planned("basic_auth"),
         planned("request_headers"),
         planned("cache"),

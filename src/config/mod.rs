@@ -5,7 +5,7 @@
 //! [`Mistakes`], each with its line and what to do about it.
 //!
 //! A reading passes through the modules in this order. `load` parses the TOML. `file` and the
-//! modules it names (`tls`, `acme`, `header_tables`, `secrets`, `upstreams`, `routes`, `actions`) know its
+//! modules it names (`tls`, `acme`, `header_tables`, `secrets`, `upstreams`, `policy`, `routes`, `actions`) know its
 //! shape. `reader` takes a table apart by the keys of `keys`, which has every default; `node` is one
 //! value in it, `read` and [`values`] make types of it, `environment` fills in its `${NAME}`. What is
 //! wrong goes to `mistakes`. `effective` prints a [`Config`] again.
@@ -21,6 +21,7 @@ mod load;
 mod mistakes;
 mod nearest;
 mod node;
+mod policy;
 mod read;
 mod reader;
 mod routes;
@@ -43,6 +44,7 @@ use ipnet::IpNet;
 pub use environment::Environment;
 pub use load::{DEFAULT_FILE, load, load_or_default, parse};
 pub use mistakes::{Mistake, Mistakes};
+pub use policy::{LimitKey, Rate, RateLimit, RoutePolicy};
 pub use values::Secret;
 
 /// Everything the program was told, validated. One immutable snapshot serves each request.
@@ -62,6 +64,8 @@ pub struct Config {
     pub compression: Compression,
     /// Servers to forward to, by name.
     pub upstreams: HashMap<String, Arc<Upstream>>,
+    /// How often clients may ask, by name.
+    pub rate_limits: HashMap<String, Arc<RateLimit>>,
     /// Routes in the order of the file; `edge::route` orders them by how specific they are.
     pub routes: Vec<Route>,
     /// What is logged, and how.
@@ -349,6 +353,8 @@ pub struct Route {
     pub path: PathPattern,
     /// What it does.
     pub action: Action,
+    /// What it asks of a request before it answers.
+    pub policy: RoutePolicy,
     /// Largest request body in bytes, where it differs from the server's.
     pub max_body: Option<u64>,
     /// Whether answers are compressed: `None` leaves it to the general rules.
@@ -471,6 +477,7 @@ impl Route {
             host,
             path,
             action,
+            policy: RoutePolicy::default(),
             max_body: None,
             compress: None,
             set_headers: Vec::new(),

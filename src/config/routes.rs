@@ -7,6 +7,7 @@ use http::HeaderValue;
 
 use super::actions::action;
 use super::header_tables::{header_name, named_headers};
+use super::policy::{RateLimits, policy};
 use super::read::{body_size, boolean, list, text};
 use super::reader::Section;
 use super::upstreams::Upstreams;
@@ -20,13 +21,14 @@ const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 pub(super) fn routes(
     root: &Section<'_>,
     upstreams: &Upstreams,
+    limits: &RateLimits,
     hosts: &[HostPattern],
 ) -> Vec<Route> {
     let mut routes = if root.has("route") {
         let sections = root.tables("route");
         sections
             .iter()
-            .filter_map(|section| route(section, upstreams, hosts))
+            .filter_map(|section| route(section, upstreams, limits, hosts))
             .collect()
     } else {
         default_routes(root.reader.dir)
@@ -99,10 +101,16 @@ fn add_health(routes: &mut Vec<Route>) {
     }
 }
 
-fn route(section: &Section<'_>, upstreams: &Upstreams, hosts: &[HostPattern]) -> Option<Route> {
+fn route(
+    section: &Section<'_>,
+    upstreams: &Upstreams,
+    limits: &RateLimits,
+    hosts: &[HostPattern],
+) -> Option<Route> {
     let host = section.optional("host", text(HostPattern::parse));
     let path = section.required("path", r#""/""#, text(PathPattern::parse));
     let action = action(section, upstreams, path.as_ref());
+    let policy = policy(section, limits);
     let (set_headers, remove_headers) = headers(section);
     let max_body = section.optional("max_body", body_size);
     let compress = section.optional("compress", boolean);
@@ -116,6 +124,7 @@ fn route(section: &Section<'_>, upstreams: &Upstreams, hosts: &[HostPattern]) ->
         section.note_combination_at("host", &what);
     }
     Some(Route {
+        policy,
         max_body,
         compress,
         set_headers,

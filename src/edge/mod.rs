@@ -3,7 +3,7 @@
 //! In the order a request meets them:
 //! [`listeners`] accept, [`connection`] counts and decrypts, [`door`] (HTTP/1.1) and [`http2`] read
 //! requests, [`proxy`] takes each through its phases: [`acme_challenge`] answers
-//! a CA, [`admission`] says of all others whether and where, and
+//! a CA, [`admission`] says of all others whether and where, [`policy`] who may and how often, and
 //! [`files`], the [`bridge`] to the app, a [`fixed`] answer or an [`upstream`] answer it through
 //! [`reply`]; [`compression`] and [`security_headers`] work on every answer, [`access_log`] tells
 //! of it.
@@ -18,6 +18,7 @@ pub(crate) mod connection;
 mod door;
 pub(crate) mod error_page;
 pub(crate) mod exchange;
+mod figures;
 pub(crate) mod files;
 mod fixed;
 pub(crate) mod host_name;
@@ -25,6 +26,7 @@ mod http2;
 pub(crate) mod limits;
 pub mod listeners;
 mod plain_http;
+mod policy;
 mod proxy;
 pub(crate) mod reply;
 pub(crate) mod request_id;
@@ -51,6 +53,7 @@ use tokio::time::timeout;
 
 use self::access_log::AccessLog;
 use self::connection::Connection;
+pub use self::figures::Figures;
 use self::limits::Connections;
 use self::listeners::Bound;
 use self::plain_http::Ports;
@@ -177,6 +180,12 @@ pub fn start(
 }
 
 impl Running {
+    /// What this edge counts.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        Figures(self.edge.clone())
+    }
+
     /// Stops accepting, lets running requests finish for at most `drain`, and returns how many
     /// connections had to be cut. Idle connections end at once.
     pub async fn stop(self, drain: Duration) -> usize {

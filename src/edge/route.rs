@@ -347,6 +347,7 @@ mod tests {
             host,
             path,
             action: Action::App,
+            policy: crate::config::RoutePolicy::default(),
             max_body: None,
             compress: None,
             set_headers: Vec::new(),

@@ -33,9 +33,21 @@ servers = ["unix:/run/b.sock", "h2c://[::1]:1"]
 [[upstream]]
 name = "a"
 servers = ["a:1"]
+[[rate_limit]]
+name = "writes"
+rate = "10/s"
+burst = 20
+[[rate_limit]]
+name = "reads"
+rate = "300/m"
+key = "header:X-Api-Key"
 [[route]]
 host = "a.example.com"
 path = "/a/"
+allow = ["10.0.0.0/8", "fd00::/8"]
+deny = ["10.0.0.5"]
+rate_limit = ["writes", "reads"]
+methods = ["POST", "PUT"]
 upstream = "a"
 strip_prefix = "/a"
 max_body = "1KiB"

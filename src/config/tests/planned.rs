@@ -10,10 +10,6 @@ fn planned_keys_are_refused() {
             "server.proxy_protocol = true",
         ),
         ("[app]\nauth = \"token\"", "app.auth = \"token\""),
-        (
-            "[[rate_limit]]\nname = \"a\"\n[[rate_limit]]\nname = \"b\"",
-            "rate_limit",
-        ),
     ] {
         refused(text, key);
     }
@@ -37,11 +33,7 @@ fn planned_keys_of_upstreams_are_refused() {
 #[test]
 fn planned_keys_of_routes_are_refused() {
     for (line, key) in [
-        ("allow = [\"10.0.0.0/8\"]", "route.allow"),
-        ("deny = [\"10.0.0.0/8\"]", "route.deny"),
         ("basic_auth = { user = \"hash\" }", "route.basic_auth"),
-        ("rate_limit = [\"writes\"]", "route.rate_limit"),
-        ("methods = [\"POST\"]", "route.methods"),
         ("cors = { origins = [] }", "route.cors"),
         ("request_headers = {}", "route.request_headers"),
         ("cache = { ttl = \"1m\" }", "route.cache"),
