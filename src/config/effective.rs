@@ -8,8 +8,8 @@ use super::environment::escape;
 use super::keys::DEFAULT_HEADERS;
 use super::values::{mask_url, mask_url_passwords, print_duration, print_size};
 use super::{
-    AccessFormat, Acme, AcmeStorage, Action, Challenge, Compression, Config, Database, Log,
-    LogFormat, RateLimit, Route, Server, Tls, TlsMode, TlsVersion, Upstream,
+    AccessFormat, Acme, AcmeStorage, Action, Challenge, Compression, Config, Cors,
+    Database, Log, LogFormat, RateLimit, Route, Server, Tls, TlsMode, TlsVersion, Upstream,
 };
 
 impl Config {
@@ -202,6 +202,12 @@ fn route(out: &mut Printer, route: &Route) {
     if let Some(compress) = route.compress {
         out.plain("compress", compress);
     }
+    for account in &route.policy.accounts {
+        out.text(&format!("basic_auth.{}", quoted(&account.user)), "***");
+    }
+    if let Some(rules) = &route.policy.cors {
+        cors(out, rules);
+    }
     action(out, &route.action);
     if !route.remove_headers.is_empty() {
         out.texts("headers.remove", &route.remove_headers);
@@ -213,6 +219,14 @@ fn route(out: &mut Printer, route: &Route) {
         );
     }
     out.commented = false;
+}
+
+fn cors(out: &mut Printer, cors: &Cors) {
+    out.texts("cors.origins", cors.origins.texts());
+    out.texts("cors.methods", &cors.methods);
+    out.texts("cors.headers", &cors.headers);
+    out.plain("cors.credentials", cors.credentials);
+    out.text("cors.max_age", print_duration(cors.max_age));
 }
 
 fn action(out: &mut Printer, action: &Action) {

@@ -211,10 +211,22 @@ static ROUTE: Table = Table {
         optional("deny"),
         optional("rate_limit"),
         optional("methods"),
-        planned("cors"),
-        planned("basic_auth"),
+        table("cors", &CORS),
+        open("basic_auth"),
+        optional("basic_auth_file"),
         planned("request_headers"),
         planned("cache"),
+    ],
+};
+
+static CORS: Table = Table {
+    path: "route.cors",
+    keys: &[
+        optional("origins"),
+        key("methods", r#"["GET", "HEAD", "POST"]"#),
+        key("headers", "[]"),
+        key("credentials", "false"),
+        key("max_age", r#""10m""#),
     ],
 };
 

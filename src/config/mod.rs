@@ -44,7 +44,7 @@ use ipnet::IpNet;
 pub use environment::Environment;
 pub use load::{DEFAULT_FILE, load, load_or_default, parse};
 pub use mistakes::{Mistake, Mistakes};
-pub use policy::{LimitKey, Rate, RateLimit, RoutePolicy};
+pub use policy::{Account, Cors, LimitKey, Origins, PasswordHash, Rate, RateLimit, RoutePolicy};
 pub use values::Secret;
 
 /// Everything the program was told, validated. One immutable snapshot serves each request.

@@ -26,7 +26,7 @@ use super::security_headers::SecurityHeaders;
 use super::{door, plain_http, request_id, request_path};
 
 /// Takes the request through steps 2 to 7: its route, or the answer that ends it here.
-pub(super) fn admit(
+pub(super) async fn admit(
     session: &mut Session,
     exchange: &mut Exchange,
 ) -> Result<Arc<PreparedRoute>, Box<Answer>> {
@@ -35,7 +35,7 @@ pub(super) fn admit(
     let port = identify_host(session, exchange)?;
     redirect_to_https(session, exchange, port)?;
     let route = find_route(session, exchange)?;
-    apply_policy(session, exchange, &route)?;
+    apply_policy(session, exchange, &route).await?;
     check_body_length(session, exchange)?;
     Ok(route)
 }
@@ -205,7 +205,7 @@ fn arm_modules(session: &mut Session, exchange: &Exchange, route: &Arc<PreparedR
     }
 }
 
-fn apply_policy(
+async fn apply_policy(
     session: &mut Session,
     exchange: &Exchange,
     route: &PreparedRoute,
@@ -222,7 +222,12 @@ fn apply_policy(
     if let Some(headers) = modules.get_mut::<SecurityHeaders>() {
         headers.arm_policy(verdict.marks);
     }
-    verdict.refusal.map_or(Ok(()), Err)
+    match (verdict.refusal, verdict.login) {
+        (Some(refusal), _) => Err(refusal),
+        // Boxed: most requests have none, and theirs needn't have room for it.
+        (None, Some(login)) => Box::pin(login.verify()).await,
+        (None, None) => Ok(()),
+    }
 }
 
 /// Refuses an announced body that is too large before a byte of it is read.

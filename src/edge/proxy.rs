@@ -106,7 +106,7 @@ impl ProxyHttp for Proxy {
             reply::send(session, exchange, answer).await?;
             return Ok(true);
         }
-        let route = match admission::admit(session, exchange) {
+        let route = match admission::admit(session, exchange).await {
             Ok(route) => route,
             Err(answer) => {
                 reply::send(session, exchange, *answer).await?;

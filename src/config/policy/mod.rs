@@ -2,6 +2,8 @@
 //!
 //! Each policy has its file: its types, how they are read and how they are printed.
 
+mod accounts;
+mod cors;
 mod networks;
 mod rate_limit;
 
@@ -11,6 +13,8 @@ use std::sync::Arc;
 use http::Method;
 use ipnet::IpNet;
 
+pub use self::accounts::{Account, PasswordHash};
+pub use self::cors::{Cors, Origins};
 pub use self::rate_limit::{LimitKey, Rate, RateLimit};
 pub(super) use self::rate_limit::{RateLimits, rate_limits};
 use super::reader::Section;
@@ -26,6 +30,10 @@ pub struct RoutePolicy {
     pub rate_limits: Vec<Arc<RateLimit>>,
     /// Methods that count for the rate limits; empty counts all. GET stands for HEAD, too.
     pub methods: Vec<Method>,
+    /// Who may sign in; empty asks nobody to.
+    pub accounts: Vec<Account>,
+    /// Which pages of other origins may ask; `None` leaves that to whoever answers.
+    pub cors: Option<Cors>,
 }
 
 /// Reads the policies of the route in `section`.
@@ -37,6 +45,8 @@ pub(super) fn policy(section: &Section<'_>, limits: &RateLimits) -> RoutePolicy 
         deny,
         rate_limits,
         methods,
+        accounts: accounts::accounts(section),
+        cors: cors::cors(section),
     }
 }
 

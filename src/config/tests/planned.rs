@@ -33,8 +33,6 @@ fn planned_keys_of_upstreams_are_refused() {
 #[test]
 fn planned_keys_of_routes_are_refused() {
     for (line, key) in [
-        ("basic_auth = { user = \"hash\" }", "route.basic_auth"),
-        ("cors = { origins = [] }", "route.cors"),
         ("request_headers = {}", "route.request_headers"),
         ("cache = { ttl = \"1m\" }", "route.cache"),
     ] {

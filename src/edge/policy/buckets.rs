@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn threads_take_no_more_than_there_is() {
-        let buckets = Buckets::with_places(Duration::from_secs(60), 1000, 64);
+        let buckets = Buckets::with_places(Duration::from_mins(1), 1000, 64);
         let granted: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
                 .map(|_| {

@@ -1,13 +1,19 @@
 //! What a route asks of a request before anything answers it, in this order:
 //!
 //! 1. [`networks`]: is the client's address let in? Else 403.
-//! 2. [`rate_limit`]: has the client asked too often? Then 429.
+//! 2. [`cors`]: is it a browser that asks what a page may do? It is told.
+//! 3. [`rate_limit`]: has the client asked too often? Then 429.
+//! 4. [`basic_auth`]: has it signed in? Else 401.
+//!
+//! The limits come before the passwords, so that they hold for guesses, too.
 //!
 //! [`Policy::admit`] is the one place that decides; the normal way asks it in
 //! [`admission`](super::admission), and whoever answers past that way asks
 //! [`Policy::admit_ready`] first.
 
+mod basic_auth;
 mod buckets;
+mod cors;
 mod networks;
 mod rate_limit;
 
@@ -19,10 +25,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
 
+use self::basic_auth::{Accounts, Credentials, Login, Passwords};
+use self::cors::Cors;
 use self::networks::Networks;
 use self::rate_limit::{Limit, Limits};
 use super::reply::{self, Answer};
-use crate::config::{Config, RoutePolicy};
+use crate::config::{Config, Route};
 
 /// Headers that belong to one answer alone: a recording of an answer leaves them out.
 #[expect(dead_code, reason = "no answer is recorded yet")]
@@ -40,7 +48,9 @@ pub(crate) struct Policies {
 /// What one route asks.
 pub(crate) struct Policy {
     networks: Networks,
+    cors: Option<Cors>,
     limits: Limits,
+    accounts: Option<Accounts>,
 }
 
 /// What policies judge a request by.
@@ -54,17 +64,28 @@ pub(crate) struct Asked<'a> {
     pub(crate) headers: &'a HeaderMap,
 }
 
-/// What was decided about a request.
+/// What was decided about a request. By default it goes on.
+#[derive(Default)]
 pub(crate) struct Verdict {
     /// The answer that ends the request here; `None` lets it on.
     pub(crate) refusal: Option<Box<Answer>>,
     /// What goes on the answer, whoever gives it.
     pub(crate) marks: Marks,
+    /// A password that has to be checked before the request goes on.
+    pub(crate) login: Option<Box<Login>>,
 }
 
-/// Headers that policies put on one answer.
+/// What policies do to the headers of one answer.
 #[derive(Debug, Default)]
-pub(crate) struct Marks(Vec<(HeaderName, HeaderValue)>);
+pub(crate) struct Marks(Vec<Mark>);
+
+#[derive(Debug)]
+enum Mark {
+    Remove(HeaderName),
+    /// In the place of others of its name.
+    Set(HeaderName, HeaderValue),
+    Append(HeaderName, HeaderValue),
+}
 
 impl Policies {
     /// Prepares the policies of `config`.
@@ -74,10 +95,11 @@ impl Policies {
             .iter()
             .map(|(name, limit)| (name.as_str(), Arc::new(Limit::new(limit.clone()))))
             .collect();
+        let passwords = Arc::new(Passwords::new());
         let routes = config
             .routes
             .iter()
-            .map(|route| Policy::new(&route.policy, &limits))
+            .map(|route| Policy::new(route, &limits, &passwords))
             .collect();
         let mut limits: Vec<_> = limits.into_values().collect();
         limits.sort_by(|one, two| one.name().cmp(two.name()));
@@ -98,58 +120,92 @@ impl Policies {
 }
 
 impl Policy {
-    fn new(policy: &RoutePolicy, limits: &HashMap<&str, Arc<Limit>>) -> Self {
+    fn new(route: &Route, limits: &HashMap<&str, Arc<Limit>>, passwords: &Arc<Passwords>) -> Self {
+        let policy = &route.policy;
         Self {
             networks: Networks::new(&policy.allow, &policy.deny),
+            cors: policy.cors.as_ref().map(Cors::new),
             limits: Limits::new(policy, limits),
+            accounts: Accounts::new(&policy.accounts, &route.path.to_string(), passwords),
         }
     }
 
-    /// Decides about a request. What it lets on has taken its tokens, what it refuses has not.
+    /// Decides about a request. What it lets on has taken its tokens, what it refuses has not. Where
+    /// the verdict has a [`Login`], that has the last word.
     pub(crate) fn admit(&self, asked: &Asked<'_>) -> Verdict {
-        if !self.networks.let_in(asked.client) {
-            return Verdict::refused(reply::boxed(StatusCode::FORBIDDEN));
+        let mut verdict = Verdict::default();
+        if let Some(cors) = &self.cors {
+            cors.mark(asked.headers, &mut verdict.marks);
         }
-        self.limits.admit(asked)
+        verdict.refusal = self.refuse(asked, &mut verdict.marks);
+        if let (None, Some(accounts)) = (&verdict.refusal, &self.accounts) {
+            match accounts.look(asked.client, asked.headers) {
+                Credentials::Known => {}
+                Credentials::Unknown(login) => verdict.login = Some(login),
+                Credentials::None => verdict.refusal = Some(accounts.ask()),
+            }
+        }
+        verdict
+    }
+
+    fn refuse(&self, asked: &Asked<'_>, marks: &mut Marks) -> Option<Box<Answer>> {
+        if !self.networks.let_in(asked.client) {
+            return Some(reply::boxed(StatusCode::FORBIDDEN));
+        }
+        if let Some(cors) = &self.cors
+            && let Some(preflight) = cors.preflight(asked)
+        {
+            return Some(preflight);
+        }
+        self.limits.admit(asked, marks)
     }
 
     /// Decides about a request for which an answer lies ready: what goes on that answer, or `None`
     /// where only the normal way can tell. Then nothing has been counted, and that way decides anew.
     #[expect(dead_code, reason = "every answer still goes the normal way")]
     pub(crate) fn admit_ready(&self, asked: &Asked<'_>) -> Option<Marks> {
-        let open = self.networks.let_in(asked.client) && self.limits.would_admit(asked);
-        let verdict = open.then(|| self.limits.admit(asked))?;
+        let is_plain = self.cors.is_none() && self.accounts.is_none();
+        let is_open = self.networks.let_in(asked.client) && self.limits.would_admit(asked);
+        let verdict = (is_plain && is_open).then(|| self.admit(asked))?;
         verdict.refusal.is_none().then_some(verdict.marks)
     }
 }
 
-impl Verdict {
-    fn admitted() -> Self {
-        Self {
-            refusal: None,
-            marks: Marks::default(),
-        }
-    }
-
-    fn refused(answer: Box<Answer>) -> Self {
-        Self {
-            refusal: Some(answer),
-            marks: Marks::default(),
-        }
-    }
-}
-
 impl Marks {
-    /// The headers, each to be set in the place of others of its name.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
-        self.0.iter()
-    }
-
     /// Puts the headers on `response`.
     pub(crate) fn apply(&self, response: &mut ResponseHeader) -> Result<()> {
-        for (name, value) in self.iter() {
-            response.insert_header(name, value)?;
+        for mark in &self.0 {
+            match mark {
+                Mark::Remove(name) => {
+                    response.remove_header(name);
+                }
+                Mark::Set(name, value) => response.insert_header(name, value)?,
+                Mark::Append(name, value) => {
+                    response.append_header(name, value)?;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// The headers that are added: all there is to do to an answer of a route without `cors`.
+    #[expect(dead_code, reason = "no answer is recorded yet")]
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.0.iter().filter_map(|mark| match mark {
+            Mark::Set(name, value) | Mark::Append(name, value) => Some((name, value)),
+            Mark::Remove(_) => None,
+        })
+    }
+
+    fn remove(&mut self, name: HeaderName) {
+        self.0.push(Mark::Remove(name));
+    }
+
+    fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.0.push(Mark::Set(name, value));
+    }
+
+    fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        self.0.push(Mark::Append(name, value));
     }
 }

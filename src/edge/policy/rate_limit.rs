@@ -15,10 +15,10 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::buckets::{Buckets, Level, Owner};
-use super::{Asked, Marks, Verdict};
+use super::{Asked, Marks};
 use crate::config::{LimitKey, RateLimit, RoutePolicy};
 use crate::edge::client_address::network_key;
-use crate::edge::reply;
+use crate::edge::reply::{self, Answer};
 
 pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -114,9 +114,9 @@ impl Limits {
     }
 
     /// Takes a token of each limit, or of none and refuses.
-    pub(super) fn admit(&self, asked: &Asked<'_>) -> Verdict {
+    pub(super) fn admit(&self, asked: &Asked<'_>, marks: &mut Marks) -> Option<Box<Answer>> {
         if !self.apply_to(asked) {
-            return Verdict::admitted();
+            return None;
         }
         // Looked at before any is taken from: what is refused must cost nothing. Between the two
         // somebody else may take the last token, and then one token of another limit is lost.
@@ -143,18 +143,14 @@ impl Limits {
             let full_in = seconds(level.full_in);
             let _ = write!(remaining, ";r={};t={full_in}", level.tokens);
         }
-        Verdict {
-            refusal: (!wait.is_zero()).then(|| {
-                let mut answer = reply::boxed(StatusCode::TOO_MANY_REQUESTS);
-                let wait = HeaderValue::from(seconds(wait));
-                answer.headers_mut().insert(header::RETRY_AFTER, wait);
-                answer
-            }),
-            marks: Marks(vec![
-                (RATE_LIMIT_POLICY, self.policy.clone()),
-                (RATE_LIMIT, header_value(remaining)),
-            ]),
-        }
+        marks.set(RATE_LIMIT_POLICY, self.policy.clone());
+        marks.set(RATE_LIMIT, header_value(remaining));
+        (!wait.is_zero()).then(|| {
+            let mut answer = reply::boxed(StatusCode::TOO_MANY_REQUESTS);
+            let wait = HeaderValue::from(seconds(wait));
+            answer.headers_mut().insert(header::RETRY_AFTER, wait);
+            answer
+        })
     }
 
     fn apply_to(&self, asked: &Asked<'_>) -> bool {
