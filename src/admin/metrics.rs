@@ -82,6 +82,11 @@ fn policies(out: &mut Exposition, edge: &Figures) {
     for (name, count) in edge.refused_by_rate_limits() {
         out.sample(&[("limit", &name)], count);
     }
+    out.counter(
+        "unibody_proxy_protocol_refused_total",
+        "Connections ended because of what server.proxy_protocol demands.",
+    );
+    out.sample(&[], edge.refused_by_proxy_protocol());
 }
 
 /// A certificate for addresses alone has no name: its file tells it from others.

@@ -56,6 +56,7 @@ fn server(out: &mut Printer, server: &Server) {
     out.plain("workers", server.workers);
     out.text("max_body", print_size(server.max_body));
     out.texts("trusted_proxies", &server.trusted_proxies);
+    out.plain("proxy_protocol", server.proxy_protocol);
     out.text("drain", print_duration(server.drain));
     out.plain("max_connections", server.max_connections);
     out.plain("max_connections_per_ip", server.max_connections_per_ip);

@@ -58,6 +58,12 @@ pub(super) fn config(root: &Section<'_>) -> Config {
 fn server(section: &Section<'_>) -> Server {
     let timeouts = section.table("timeouts");
     let timeout = |key| timeouts.value(key, duration_up_to(LONGEST_TIMEOUT));
+    let trusted_proxies = section.value("trusted_proxies", list(text(parse_network)));
+    let proxy_protocol = section.value("proxy_protocol", boolean);
+    if proxy_protocol && trusted_proxies.is_empty() {
+        let what = "nobody's header would be believed; name the load balancers in trusted_proxies";
+        section.note_combination_at("proxy_protocol", what);
+    }
     Server {
         http: section.value("http", list(text(parse_listener))),
         https: section.value("https", list(text(parse_listener))),
@@ -69,7 +75,8 @@ fn server(section: &Section<'_>) -> Server {
             workers => workers,
         },
         max_body: section.value("max_body", body_size),
-        trusted_proxies: section.value("trusted_proxies", list(text(parse_network))),
+        trusted_proxies,
+        proxy_protocol,
         drain: section.value("drain", duration),
         max_connections: section.value("max_connections", integer(1..=1_000_000)),
         max_connections_per_ip: section.value("max_connections_per_ip", integer(1..=1_000_000)),

@@ -76,7 +76,7 @@ static SERVER: Table = Table {
         key("workers", "0"),
         key("max_body", r#""20MiB""#),
         key("trusted_proxies", "[]"),
-        planned_except("proxy_protocol", "false"),
+        key("proxy_protocol", "false"),
         key("drain", r#""30s""#),
         key("max_connections", "10000"),
         key("max_connections_per_ip", "256"),

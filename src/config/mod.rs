@@ -33,7 +33,7 @@ mod upstreams;
 pub mod values;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +91,8 @@ pub struct Server {
     pub max_body: u64,
     /// Networks whose forwarding headers are believed. Default none.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether connections from `trusted_proxies` begin with a PROXY protocol header. Default false.
+    pub proxy_protocol: bool,
     /// How long running requests may finish at shutdown. Default 30 s.
     pub drain: Duration,
     /// Connections of all listeners together. Default 10,000.
@@ -466,6 +468,20 @@ impl Config {
     #[must_use]
     pub fn has_tls(&self) -> bool {
         self.tls.mode != TlsMode::Off
+    }
+}
+
+impl Server {
+    /// What a connection to `own`, an address of this machine, has to begin with when this machine
+    /// opens it: where it is one of our trusted proxies, that it speaks for nobody.
+    #[must_use]
+    pub fn greeting(&self, own: IpAddr) -> &'static [u8] {
+        let mut trusted = self.trusted_proxies.iter();
+        if self.proxy_protocol && trusted.any(|network| network.contains(&own)) {
+            b"PROXY UNKNOWN\r\n"
+        } else {
+            b""
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the edge counts, for whoever tells the owner of it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Edge;
 
@@ -17,5 +18,12 @@ impl Figures {
         counts
             .map(|(name, count)| (name.to_owned(), count))
             .collect()
+    }
+
+    /// Connections that `server.proxy_protocol` has ended: a trusted proxy without a header, or a header
+    /// from somebody else.
+    #[must_use]
+    pub fn refused_by_proxy_protocol(&self) -> u64 {
+        self.0.proxy_protocol_refused.load(Ordering::Relaxed)
     }
 }

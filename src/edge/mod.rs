@@ -1,7 +1,8 @@
 //! The edge: from the socket to whoever answers, and back.
 //!
 //! In the order a request meets them:
-//! [`listeners`] accept, [`connection`] counts and decrypts, [`door`] (HTTP/1.1) and [`http2`] read
+//! [`listeners`] accept, [`connection`] counts, asks a load balancer for whom it speaks
+//! ([`proxy_protocol`]) and decrypts, [`door`] (HTTP/1.1) and [`http2`] read
 //! requests, [`proxy`] takes each through its phases: [`acme_challenge`] answers
 //! a CA, [`admission`] says of all others whether and where, [`policy`] who may and how often, and
 //! [`files`], the [`bridge`] to the app, a [`fixed`] answer or an [`upstream`] answer it through
@@ -28,6 +29,7 @@ pub mod listeners;
 mod plain_http;
 mod policy;
 mod proxy;
+mod proxy_protocol;
 pub(crate) mod reply;
 pub(crate) mod request_id;
 pub(crate) mod request_path;
@@ -38,7 +40,7 @@ mod upgrade;
 mod upstream;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -71,6 +73,8 @@ pub(crate) struct Edge {
     pub(crate) access_log: AccessLog,
     /// What a CA may ask for; `None` where certificates come from no CA.
     pub(crate) challenges: Option<Arc<Challenges>>,
+    /// Connections that `server.proxy_protocol` has ended.
+    proxy_protocol_refused: AtomicU64,
 }
 
 /// The sockets of one configuration, bound and not yet served.
@@ -144,6 +148,7 @@ pub fn start(
         connections: Connections::new(),
         access_log,
         challenges: tls.as_ref().and_then(|tls| tls.challenges.clone()),
+        proxy_protocol_refused: AtomicU64::new(0),
     });
     let proxy = Arc::new(http_proxy(&pingora_conf(config), Proxy::new(edge.clone())));
 

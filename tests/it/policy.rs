@@ -3,6 +3,7 @@
 mod basic_auth;
 mod cors;
 mod networks;
+mod proxy_protocol;
 mod rate_limits;
 
 use crate::support::raw::{Raw, RawAnswer};

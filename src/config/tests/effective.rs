@@ -9,6 +9,7 @@ const FULL: &str = r#"
 http = ["127.0.0.1:80", ":8081"]
 hosts = ["localhost", "*.example.com"]
 trusted_proxies = ["10.0.0.0/8", "::1"]
+proxy_protocol = true
 drain = "0s"
 max_body = 1000
 [tls]

@@ -5,10 +5,6 @@ use super::*;
 #[test]
 fn planned_keys_are_refused() {
     for (text, key) in [
-        (
-            "[server]\nproxy_protocol = true",
-            "server.proxy_protocol = true",
-        ),
         ("[app]\nauth = \"token\"", "app.auth = \"token\""),
     ] {
         refused(text, key);
@@ -42,7 +38,7 @@ fn planned_keys_of_routes_are_refused() {
 
 #[test]
 fn what_this_version_does_anyway_may_be_written() {
-    good("[server]\nproxy_protocol = false\n[app]\nauth = \"none\"");
+    good("[app]\nauth = \"none\"");
     let upstream = "[[upstream]]\nname = \"a\"\nservers = [\"b:1\"]\n";
     good(&format!("{upstream}balance = \"round-robin\"\nretries = 0"));
     let environment = Environment::from([("AUTH", "none")]);

@@ -243,6 +243,19 @@ fn origins_that_cannot_be_meant_are_mistakes() {
 }
 
 #[test]
+fn a_header_that_nobody_could_send_is_a_mistake() {
+    let mistakes = bad("[server]\nproxy_protocol = true");
+    let expected = "config.toml:2: server.proxy_protocol: nobody's header would be believed; name the load balancers in trusted_proxies";
+    assert_eq!(mistakes, expected);
+    let asks = |trusted: &str| {
+        let server = format!("[server]\nproxy_protocol = true\ntrusted_proxies = [\"{trusted}\"]");
+        good(&server).server.greeting("127.0.0.1".parse().unwrap())
+    };
+    assert_eq!(asks("127.0.0.0/8"), b"PROXY UNKNOWN\r\n");
+    assert_eq!(asks("10.0.0.0/8"), b"");
+}
+
+#[test]
 fn a_hash_is_taken_with_its_dollars_or_from_a_variable() {
     let hash = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
     let environment = Environment::from([("HASH", hash)]);

@@ -65,18 +65,18 @@ fn a_client_that_asks_too_often_is_told_when_to_come_back() {
 #[test]
 fn what_tells_clients_apart_is_the_key() {
     let upstream = Upstream::saying("");
-    let mut tables = String::new();
-    for (name, key) in [
+    let tables = [
         ("ip", "ip"),
         ("token", "token"),
         ("key", "header:X-Api-Key"),
-    ] {
-        tables += &format!(
+    ];
+    let tables = tables.map(|(name, key)| {
+        format!(
             "[[rate_limit]]\nname = \"{name}\"\n{ONE_A_DAY}\nkey = \"{key}\"\n\
              [[route]]\npath = \"/{name}/\"\nupstream = \"backend\"\nrate_limit = [\"{name}\"]\n"
-        );
-    }
-    let server = server(&upstream, &tables);
+        )
+    });
+    let server = server(&upstream, &tables.concat());
     let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
     for (path, headers, status, why) in [
         ("/ip/", from("203.0.113.9"), 200, "the first"),
