@@ -9,7 +9,8 @@ use super::keys::DEFAULT_HEADERS;
 use super::values::{mask_url, mask_url_passwords, print_duration, print_size};
 use super::{
     AccessFormat, Acme, AcmeStorage, Action, Challenge, Compression, Config, Cors,
-    Database, Log, LogFormat, RateLimit, Route, Server, Tls, TlsMode, TlsVersion, Upstream,
+    Database, Log, LogFormat, RateLimit, RequestHeaders, Route, Server, Tls, TlsMode, TlsVersion,
+    Upstream,
 };
 
 impl Config {
@@ -210,6 +211,10 @@ fn route(out: &mut Printer, route: &Route) {
         cors(out, rules);
     }
     action(out, &route.action);
+    if let Some(rewrite) = &route.rewrite {
+        out.text("rewrite", rewrite);
+    }
+    request_headers(out, &route.request_headers);
     if !route.remove_headers.is_empty() {
         out.texts("headers.remove", &route.remove_headers);
     }
@@ -220,6 +225,19 @@ fn route(out: &mut Printer, route: &Route) {
         );
     }
     out.commented = false;
+}
+
+fn request_headers(out: &mut Printer, headers: &RequestHeaders) {
+    if headers.forwarded {
+        out.plain("request_headers.forwarded", true);
+    }
+    if !headers.remove.is_empty() {
+        out.texts("request_headers.remove", &headers.remove);
+    }
+    for (name, value) in &headers.set {
+        let key = format!("request_headers.set.{}", quoted(name.as_str()));
+        out.text(&key, shown(value));
+    }
 }
 
 fn cors(out: &mut Printer, cors: &Cors) {

@@ -202,6 +202,7 @@ static ROUTE: Table = Table {
         optional("cache_control"),
         optional("upstream"),
         optional("strip_prefix"),
+        optional("rewrite"),
         table("redirect", &REDIRECT),
         table("respond", &RESPOND),
         table("headers", &ROUTE_HEADERS),
@@ -214,7 +215,7 @@ static ROUTE: Table = Table {
         table("cors", &CORS),
         open("basic_auth"),
         optional("basic_auth_file"),
-        planned("request_headers"),
+        table("request_headers", &REQUEST_HEADERS),
         planned("cache"),
     ],
 };
@@ -247,6 +248,11 @@ static RESPOND: Table = Table {
 static ROUTE_HEADERS: Table = Table {
     path: "route.headers",
     keys: &[open("set"), key("remove", "[]")],
+};
+
+static REQUEST_HEADERS: Table = Table {
+    path: "route.request_headers",
+    keys: &[open("set"), key("remove", "[]"), key("forwarded", "false")],
 };
 
 static APP: Table = Table {

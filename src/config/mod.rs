@@ -357,6 +357,10 @@ pub struct Route {
     pub action: Action,
     /// What it asks of a request before it answers.
     pub policy: RoutePolicy,
+    /// What the app or upstream is told beyond what the client has sent.
+    pub request_headers: RequestHeaders,
+    /// The path as the upstream sees it, after `strip_prefix`; `{path}` stands for what it was.
+    pub rewrite: Option<String>,
     /// Largest request body in bytes, where it differs from the server's.
     pub max_body: Option<u64>,
     /// Whether answers are compressed: `None` leaves it to the general rules.
@@ -367,6 +371,17 @@ pub struct Route {
     pub remove_headers: Vec<HeaderName>,
     /// Where in `config.toml` the route begins (1-based line; 0 for a default route).
     pub line: usize,
+}
+
+/// `request_headers` of a route.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RequestHeaders {
+    /// Set in the place of what the client or this server says.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Removed, whoever says them.
+    pub remove: Vec<HeaderName>,
+    /// Whether `Forwarded` (RFC 7239) tells of the client, too. Default false.
+    pub forwarded: bool,
 }
 
 /// What a route does with a request.
@@ -494,6 +509,8 @@ impl Route {
             path,
             action,
             policy: RoutePolicy::default(),
+            request_headers: RequestHeaders::default(),
+            rewrite: None,
             max_body: None,
             compress: None,
             set_headers: Vec::new(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue, header};
 
 use super::actions::action;
 use super::header_tables::{header_name, named_headers};
@@ -11,7 +11,7 @@ use super::policy::{RateLimits, policy};
 use super::read::{body_size, boolean, list, text};
 use super::reader::Section;
 use super::upstreams::Upstreams;
-use super::{Action, Files, HostPattern, PathPattern, Route};
+use super::{Action, Files, HostPattern, PathPattern, RequestHeaders, Route};
 
 /// What is always the app's unless a route says otherwise: `unibody healthcheck` and load balancers
 /// ask there.
@@ -111,7 +111,9 @@ fn route(
     let path = section.required("path", r#""/""#, text(PathPattern::parse));
     let action = action(section, upstreams, path.as_ref());
     let policy = policy(section, limits);
-    let (set_headers, remove_headers) = headers(section);
+    let (set_headers, remove_headers) = headers(&section.table("headers"), "route.headers");
+    let request_headers = request_headers(section);
+    let rewrite = section.optional("rewrite", text(rewrite));
     let max_body = section.optional("max_body", body_size);
     let compress = section.optional("compress", boolean);
     if let Some(host) = &host
@@ -125,6 +127,8 @@ fn route(
     }
     Some(Route {
         policy,
+        request_headers,
+        rewrite,
         max_body,
         compress,
         set_headers,
@@ -134,17 +138,17 @@ fn route(
     })
 }
 
-type SetHeaders = Vec<(http::HeaderName, HeaderValue)>;
+type SetHeaders = Vec<(HeaderName, HeaderValue)>;
 
-fn headers(route: &Section<'_>) -> (SetHeaders, Vec<http::HeaderName>) {
-    let section = route.table("headers");
+/// What a table of a route sets and removes.
+fn headers(section: &Section<'_>, path: &str) -> (SetHeaders, Vec<HeaderName>) {
     let remove = section.value("remove", list(text(header_name)));
     let mut set = Vec::new();
-    for (name, value, at) in named_headers(&section, "set") {
+    for (name, value, at) in named_headers(section, "set") {
         let combination = |what| {
             section
                 .reader
-                .note_combination(at, format!("route.headers.set.\"{name}\": {what}"));
+                .note_combination(at, format!("{path}.set.\"{name}\": {what}"));
         };
         if remove.contains(&name) {
             combination("is in remove as well; keep one of them");
@@ -155,4 +159,42 @@ fn headers(route: &Section<'_>) -> (SetHeaders, Vec<http::HeaderName>) {
         }
     }
     (set, remove)
+}
+
+/// Headers of a request that may be changed.
+fn request_headers(route: &Section<'_>) -> RequestHeaders {
+    let section = route.table("request_headers");
+    let (set, remove) = headers(&section, "route.request_headers");
+    for name in set.iter().map(|(name, _)| name).chain(&remove) {
+        if [header::HOST, header::EXPECT].contains(name) {
+            let what = format!(
+                "route.request_headers: {name} says how the request is sent on; it cannot be changed here"
+            );
+            section.note_combination(what);
+        }
+    }
+    let is_sent_on = route.has("app") || route.has("upstream");
+    if route.has("request_headers") && !is_sent_on {
+        route.note_combination_at("request_headers", "belongs to a route with app or upstream");
+    }
+    RequestHeaders {
+        set,
+        remove,
+        forwarded: section.value("forwarded", boolean),
+    }
+}
+
+/// A path with `{path}` for what it was.
+fn rewrite(text: &str) -> Result<String, &'static str> {
+    let known = text.replace("{path}", "");
+    if !text.starts_with('/') || text.contains("/{path}") {
+        return Err("write a path such as \"/v2{path}\"; {path} begins with its own slash");
+    }
+    if known.contains(['{', '}']) {
+        return Err("{path} is all that is filled in");
+    }
+    if known.contains(['?', '#']) || !known.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("must be a path in printable ASCII; the query stays as it is");
+    }
+    Ok(text.to_owned())
 }

@@ -348,6 +348,8 @@ mod tests {
             path,
             action: Action::App,
             policy: crate::config::RoutePolicy::default(),
+            request_headers: crate::config::RequestHeaders::default(),
+            rewrite: None,
             max_body: None,
             compress: None,
             set_headers: Vec::new(),

@@ -203,6 +203,8 @@ mod tests {
             path: PathPattern::Prefix(String::new()),
             action: Action::App,
             policy: crate::config::RoutePolicy::default(),
+            request_headers: crate::config::RequestHeaders::default(),
+            rewrite: None,
             max_body: None,
             compress: None,
             set_headers: set,

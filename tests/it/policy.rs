@@ -3,6 +3,7 @@
 mod basic_auth;
 mod cors;
 mod networks;
+mod outgoing;
 mod proxy_protocol;
 mod rate_limits;
 

@@ -52,6 +52,8 @@ methods = ["POST", "PUT"]
 cors = { origins = ["https://b.example.com", "http://localhost:1"], methods = ["PUT"], headers = ["X-A"], credentials = true, max_age = "1h" }
 upstream = "a"
 strip_prefix = "/a"
+rewrite = "/v2{path}"
+request_headers = { set = { "X-A" = "1" }, remove = ["Authorization"], forwarded = true }
 max_body = "1KiB"
 compress = true
 headers = { set = { "X-A" = "1", "X-B" = "2" }, remove = ["Server", "Via"] }

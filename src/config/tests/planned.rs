@@ -28,10 +28,7 @@ fn planned_keys_of_upstreams_are_refused() {
 
 #[test]
 fn planned_keys_of_routes_are_refused() {
-    for (line, key) in [
-        ("request_headers = {}", "route.request_headers"),
-        ("cache = { ttl = \"1m\" }", "route.cache"),
-    ] {
+    for (line, key) in [("cache = { ttl = \"1m\" }", "route.cache")] {
         refused(&format!("[[route]]\npath = \"/\"\napp = true\n{line}"), key);
     }
 }

@@ -13,13 +13,12 @@ use crate::support::upstream::Upstream;
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 const CLIENT: &str = "PROXY TCP4 203.0.113.9 192.0.2.1 56324 443\r\n";
 
-/// A server that believes `trusted`; its timeouts are short.
-fn server(upstream: &Upstream, trusted: &str) -> Server {
+/// A server that believes `trusted` and waits a second for a header; with further keys of `[server]`.
+fn server_with(upstream: &Upstream, trusted: &str, keys: &str) -> Server {
     Setup::new()
         .admin()
         .server(&format!(
-            "trusted_proxies = [\"{trusted}\"]\nproxy_protocol = true\n\
-             max_connections_per_ip = 2"
+            "trusted_proxies = [\"{trusted}\"]\nproxy_protocol = true\n{keys}"
         ))
         .config(
             "[server.timeouts]\nheader = \"1s\"\n[tls]\nredirect = false\n\
@@ -28,6 +27,10 @@ fn server(upstream: &Upstream, trusted: &str) -> Server {
         .config(&upstream.table(""))
         .config("[[route]]\npath = \"/\"\nupstream = \"backend\"\n")
         .start()
+}
+
+fn server(upstream: &Upstream, trusted: &str) -> Server {
+    server_with(upstream, trusted, "")
 }
 
 /// Version 2 of a header: PROXY from 203.0.113.9, or LOCAL.
@@ -202,7 +205,7 @@ async fn nobody_else_may_speak_it() {
 #[test]
 fn connections_are_counted_by_the_client_that_is_named() {
     let upstream = Upstream::saying("hello");
-    let server = server(&upstream, "127.0.0.1");
+    let server = server_with(&upstream, "127.0.0.1", "max_connections_per_ip = 2");
     let open = |header: &str| {
         let mut raw = Raw::connect(server.http.unwrap());
         let kept = REQUEST.replace("Connection: close\r\n", "");
