@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use super::Subject;
 use super::status::{self, Certificate};
+use crate::edge::Figures;
 
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -24,6 +25,7 @@ pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResp
     );
     out.sample(&[], u8::from(status::database(&subject).await.ready));
     certificates(&mut out, &status::certificates(&subject));
+    policies(&mut out, &subject.edge);
     ([(CONTENT_TYPE, FORMAT)], out.0)
 }
 
@@ -72,20 +74,45 @@ fn certificates(out: &mut Exposition, certificates: &[Certificate]) {
     }
 }
 
+fn policies(out: &mut Exposition, edge: &Figures) {
+    out.counter(
+        "unibody_rate_limit_refused_total",
+        "Requests that a rate limit has answered with 429.",
+    );
+    for (name, count) in edge.refused_by_rate_limits() {
+        out.sample(&[("limit", &name)], count);
+    }
+    out.counter(
+        "unibody_proxy_protocol_refused_total",
+        "Connections ended because of what server.proxy_protocol demands.",
+    );
+    out.sample(&[], edge.refused_by_proxy_protocol());
+}
+
 /// A certificate for addresses alone has no name: its file tells it from others.
 fn name(certificate: &Certificate) -> &str {
     certificate.names.first().unwrap_or(&certificate.source)
 }
 
-/// The text, and the family that samples belong to. Every figure so far is a gauge.
+/// The text, and the family that samples belong to.
 #[derive(Default)]
 struct Exposition(String, &'static str);
 
 impl Exposition {
+    /// Begins a family of gauges.
     fn family(&mut self, name: &'static str, help: &str) {
+        self.begin(name, help, "gauge");
+    }
+
+    /// Begins a family of counters, which only grow while the process runs.
+    fn counter(&mut self, name: &'static str, help: &str) {
+        self.begin(name, help, "counter");
+    }
+
+    fn begin(&mut self, name: &'static str, help: &str, kind: &str) {
         self.1 = name;
         // Writing to a `String` cannot fail, here and below.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} gauge");
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
     fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {

@@ -37,6 +37,7 @@ use tower::ServiceExt;
 use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::database::Database;
+use crate::edge::Figures;
 use crate::edge::listeners::{self, Bound};
 
 /// Connections at once: a scraper or two, and people.
@@ -63,6 +64,8 @@ pub struct Subject {
     pub certificates: Arc<Certificates>,
     /// Where the notes are.
     pub database: Database,
+    /// What the visitors' listeners count.
+    pub edge: Figures,
 }
 
 /// The addresses really bound.

@@ -1,9 +1,10 @@
 //! The edge: from the socket to whoever answers, and back.
 //!
 //! In the order a request meets them:
-//! [`listeners`] accept, [`connection`] counts and decrypts, [`door`] (HTTP/1.1) and [`http2`] read
+//! [`listeners`] accept, [`connection`] counts, asks a load balancer for whom it speaks
+//! ([`proxy_protocol`]) and decrypts, [`door`] (HTTP/1.1) and [`http2`] read
 //! requests, [`proxy`] takes each through its phases: [`acme_challenge`] answers
-//! a CA, [`admission`] says of all others whether and where, and
+//! a CA, [`admission`] says of all others whether and where, [`policy`] who may and how often, and
 //! [`files`], the [`bridge`] to the app, a [`fixed`] answer or an [`upstream`] answer it through
 //! [`reply`]; [`compression`] and [`security_headers`] work on every answer, [`access_log`] tells
 //! of it.
@@ -18,6 +19,7 @@ pub(crate) mod connection;
 mod door;
 pub(crate) mod error_page;
 pub(crate) mod exchange;
+mod figures;
 pub(crate) mod files;
 mod fixed;
 pub(crate) mod freshness;
@@ -25,11 +27,15 @@ pub(crate) mod host_name;
 mod http2;
 pub(crate) mod limits;
 pub mod listeners;
+mod outgoing;
 mod plain_http;
+mod policy;
 mod proxy;
+mod proxy_protocol;
 pub(crate) mod reply;
 pub(crate) mod request_id;
 pub(crate) mod request_path;
+mod rewrite;
 pub(crate) mod route;
 pub(crate) mod security_headers;
 mod snapshot;
@@ -37,7 +43,7 @@ mod upgrade;
 mod upstream;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -52,6 +58,7 @@ use tokio::time::timeout;
 
 use self::access_log::AccessLog;
 use self::connection::Connection;
+pub use self::figures::Figures;
 use self::limits::Connections;
 use self::listeners::Bound;
 use self::plain_http::Ports;
@@ -69,6 +76,8 @@ pub(crate) struct Edge {
     pub(crate) access_log: AccessLog,
     /// What a CA may ask for; `None` where certificates come from no CA.
     pub(crate) challenges: Option<Arc<Challenges>>,
+    /// Connections that `server.proxy_protocol` has ended.
+    proxy_protocol_refused: AtomicU64,
 }
 
 /// The sockets of one configuration, bound and not yet served.
@@ -142,6 +151,7 @@ pub fn start(
         connections: Connections::new(),
         access_log,
         challenges: tls.as_ref().and_then(|tls| tls.challenges.clone()),
+        proxy_protocol_refused: AtomicU64::new(0),
     });
     let proxy = Arc::new(http_proxy(&pingora_conf(config), Proxy::new(edge.clone())));
 
@@ -178,6 +188,12 @@ pub fn start(
 }
 
 impl Running {
+    /// What this edge counts.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        Figures(self.edge.clone())
+    }
+
     /// Stops accepting, lets running requests finish for at most `drain`, and returns how many
     /// connections had to be cut. Idle connections end at once.
     pub async fn stop(self, drain: Duration) -> usize {

@@ -24,12 +24,13 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use super::access_log::Line;
 use super::compression::Compression;
-use super::exchange::{Exchange, UNTRUSTED};
+use super::exchange::Exchange;
+use super::outgoing::Changes;
 use super::reply::{self, Answer};
 use super::route::PreparedRoute;
 use super::security_headers::SecurityHeaders;
 use super::snapshot::Destination;
-use super::{Edge, acme_challenge, admission, bridge, upstream};
+use super::{Edge, acme_challenge, admission, bridge, rewrite, upstream};
 
 /// The edge as Pingora sees it.
 pub(super) struct Proxy {
@@ -117,7 +118,7 @@ impl ProxyHttp for Proxy {
             reply::send(session, exchange, answer).await?;
             return Ok(true);
         }
-        let route = match admission::admit(session, exchange) {
+        let route = match admission::admit(session, exchange).await {
             Ok(route) => route,
             Err(answer) => {
                 reply::send(session, exchange, *answer).await?;
@@ -169,15 +170,17 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
     ) -> Result<()> {
         let peer = admission::peer_address(session);
-        for name in UNTRUSTED.iter().filter(|_| !exchange.trusted_peer) {
-            request.remove_header(name);
+        Changes::of(exchange, peer, &session.req_header().headers).apply(request)?;
+        if let Some(Destination::Upstream(upstream)) = exchange.destination() {
+            upstream.strip_prefix(request)?;
         }
-        for (name, value) in exchange.forwarding_headers(peer, &session.req_header().headers) {
-            request.insert_header(name, value)?;
-        }
-        match exchange.destination() {
-            Some(Destination::Upstream(upstream)) => upstream.strip_prefix(request),
-            _ => Ok(()),
+        match exchange
+            .route
+            .as_ref()
+            .and_then(|route| route.route().rewrite.as_deref())
+        {
+            Some(template) => rewrite::apply(request, template),
+            None => Ok(()),
         }
     }
 

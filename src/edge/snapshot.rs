@@ -12,6 +12,7 @@ use super::files::StaticFiles;
 use super::files::shelf::Shelf;
 use super::fixed::{Redirect, Respond};
 use super::plain_http::Ports;
+use super::policy::Policies;
 use super::route::Router;
 use super::security_headers::GeneralHeaders;
 use super::upstream::Upstream;
@@ -23,6 +24,7 @@ pub(crate) struct Snapshot {
     pub(crate) router: Router,
     /// What each route leads to, by the route's index.
     pub(crate) destinations: Vec<Destination>,
+    pub(crate) policies: Policies,
     pub(crate) headers: Arc<GeneralHeaders>,
     pub(crate) encoders: Arc<Encoders>,
     /// The ports a redirect to HTTPS reckons with; `None` where there is none to make.
@@ -64,6 +66,7 @@ impl Snapshot {
         Ok(Self {
             router: Router::new(&config),
             destinations,
+            policies: Policies::new(&config),
             headers: Arc::new(GeneralHeaders::new(&config)),
             encoders: Arc::new(Encoders::new(config.compression.clone())),
             redirect,
