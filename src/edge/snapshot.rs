@@ -16,7 +16,7 @@ use super::policy::Policies;
 use super::route::Router;
 use super::security_headers::GeneralHeaders;
 use super::upstream::Upstream;
-use crate::config::{Action, Config, Route};
+use crate::config::{Action, Compression, Config, Route};
 
 /// Everything a request needs to be answered.
 pub(crate) struct Snapshot {

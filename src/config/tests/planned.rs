@@ -4,9 +4,7 @@ use super::*;
 
 #[test]
 fn planned_keys_are_refused() {
-    for (text, key) in [
-        ("[app]\nauth = \"token\"", "app.auth = \"token\""),
-    ] {
+    for (text, key) in [("[app]\nauth = \"token\"", "app.auth = \"token\"")] {
         refused(text, key);
     }
 }
