@@ -22,13 +22,14 @@ pub mod self_signed;
 pub mod server_config;
 pub mod store;
 mod stored;
+mod summary;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::collections::HashSet;
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -47,6 +48,7 @@ pub use self::server_config::install_crypto_provider;
 use self::server_config::{ALPN_H2, ALPN_HTTP11};
 use self::store::Store;
 pub use self::stored::{Kept, stored};
+pub use self::summary::{Source, Summary};
 use self::watch::Watched;
 use crate::config::{Config, HostPattern, Tls, TlsMode, TlsVersion};
 use crate::database::Database;
@@ -64,40 +66,6 @@ pub struct Certificates {
     seen: Mutex<Vec<Option<Seen>>>,
     /// Held while one of them is replaced.
     publishing: Mutex<()>,
-}
-
-/// One certificate as it is served, for `certs list` and `status`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
-    /// Names it is served for, as the configuration writes them.
-    pub names: Vec<String>,
-    /// End of its validity.
-    pub not_after: OffsetDateTime,
-    /// Who issued it.
-    pub issuer: String,
-    /// Serial number in upper-case hexadecimal.
-    pub serial: String,
-    /// Where it comes from.
-    pub source: Source,
-    /// Why the last attempt to renew or reload it failed; `None` when that went well.
-    pub last_error: Option<String>,
-    /// What is in storage; `None` while a throwaway stands in for a CA's certificate.
-    pub stored: Option<Seen>,
-    /// What a handshake with this server got; `None` before the first, and when it failed.
-    pub seen: Option<Seen>,
-    /// Of a CA's certificate: when the next order is due, or may be tried again.
-    pub next_attempt: Option<OffsetDateTime>,
-}
-
-/// Where a certificate comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// Our own making.
-    SelfSigned,
-    /// A CA's.
-    Acme,
-    /// The user's file (the chain's).
-    File(PathBuf),
 }
 
 /// How the wish for a new certificate ended.
@@ -165,36 +133,6 @@ impl Certificates {
             alpn.push(ALPN_ACME_TLS);
         }
         server_config::server_config(self.resolver(), self.min_version, &alpn)
-    }
-
-    /// What is served now, in the order of the configuration.
-    #[must_use]
-    pub fn summary(&self) -> Vec<Summary> {
-        let served = self.served.load();
-        let summaries = served.iter().map(Served::summary);
-        let Origin::Acme(managed) = &self.origin else {
-            let seen = self.seen.lock();
-            let mut seen = seen.iter().cloned();
-            return summaries
-                .map(|summary| Summary {
-                    seen: seen.next().flatten(),
-                    ..summary
-                })
-                .collect();
-        };
-        summaries
-            .enumerate()
-            .map(|(index, summary)| {
-                let status = managed.status(index);
-                Summary {
-                    last_error: status.last_error,
-                    stored: status.stored,
-                    seen: status.served,
-                    next_attempt: status.next_attempt,
-                    ..summary
-                }
-            })
-            .collect()
     }
 
     /// What a CA may ask the plain listeners for; `None` where certificates come from no CA.
@@ -303,31 +241,6 @@ impl Served {
             last_error: None,
         }
     }
-
-    fn summary(&self) -> Summary {
-        let facts = self.pair.facts();
-        Summary {
-            names: self.hosts.iter().map(files::text).collect(),
-            not_after: facts.not_after,
-            issuer: facts.issuer.clone(),
-            serial: facts.serial.clone(),
-            source: self.source.clone(),
-            last_error: self.last_error.clone(),
-            stored: Some(Seen::of(facts)),
-            seen: None,
-            next_attempt: None,
-        }
-    }
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SelfSigned => formatter.write_str("self-signed"),
-            Self::Acme => formatter.write_str("acme"),
-            Self::File(path) => write!(formatter, "{}", path.display()),
-        }
-    }
 }
 
 fn table(served: &[Served], unknown: UnknownName) -> Table {
@@ -373,74 +286,5 @@ fn warn_of_names_claimed_twice(served: &[Served]) {
                 );
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::path::Path;
-
-    use super::*;
-    use crate::certificates::testing::{leaf, tls, write_pair};
-
-    fn load(tls: &Tls) -> anyhow::Result<Certificates> {
-        Certificates::load_parts(tls, &[HostPattern::Exact("notes.test".into())])
-    }
-
-    #[test]
-    fn a_self_signed_certificate_is_there_after_the_first_start_and_the_same_after_the_second() {
-        let root = tempfile::tempdir().unwrap();
-        let tls = tls(TlsMode::SelfSigned, root.path());
-        let first = load(&tls).unwrap().summary();
-        assert_eq!(first.len(), 1);
-        assert_eq!(first[0].names, ["localhost", "notes.test"]);
-        assert_eq!(first[0].source.to_string(), "self-signed");
-        assert_eq!(load(&tls).unwrap().summary(), first);
-    }
-
-    #[test]
-    fn off_gets_nothing_and_touches_nothing() {
-        let root = tempfile::tempdir().unwrap();
-        let certs = root.path().join("certs");
-        let certificates = load(&tls(TlsMode::Off, &certs)).unwrap();
-        assert!(certificates.summary().is_empty());
-        assert!(certificates.resolver().lookup(None).is_none());
-        assert!(!certs.exists());
-    }
-
-    #[test]
-    fn files_are_served_by_name_and_never_touched() {
-        let root = tempfile::tempdir().unwrap();
-        let one = write_pair(root.path(), "one", &leaf(&["one.test"]));
-        let two = write_pair(root.path(), "two", &leaf(&["two.test", "*.two.test"]));
-        let certs = root.path().join("certs");
-        let mode = TlsMode::Files(vec![one.clone(), two.clone()]);
-        let certificates = load(&tls(mode, &certs)).unwrap();
-        let summary = certificates.summary();
-        assert_eq!(summary[1].names, ["*.two.test", "two.test"]);
-        assert_eq!(summary[1].issuer, "Test authority");
-        assert_eq!(summary[1].source, Source::File(two.cert));
-        assert!(certificates.resolver().lookup(Some("x.two.test")).is_some());
-        assert!(certificates.resolver().lookup(Some("three.test")).is_none());
-        assert!(!certs.exists(), "only our own certificates need a place");
-    }
-
-    #[test]
-    fn every_pair_that_cannot_be_served_is_reported_at_once() {
-        let root = tempfile::tempdir().unwrap();
-        let good = write_pair(root.path(), "good", &leaf(&["good.test"]));
-        let empty = write_pair(root.path(), "empty", &leaf(&["empty.test"]));
-        fs::write(&empty.cert, "").unwrap();
-        let missing = write_pair(root.path(), "missing", &leaf(&["missing.test"]));
-        fs::remove_file(&missing.key).unwrap();
-        let mode = TlsMode::Files(vec![good, empty, missing]);
-        let error = load(&tls(mode, Path::new("unused")))
-            .unwrap_err()
-            .to_string();
-        let lines: Vec<_> = error.lines().collect();
-        assert_eq!(lines.len(), 2, "{error}");
-        assert!(lines[0].contains("empty.crt: is empty"), "{error}");
-        assert!(lines[1].contains("missing.key: cannot be read"), "{error}");
     }
 }

@@ -1,6 +1,7 @@
 //! `[acme]`, and which names `tls.mode = "acme"` gets certificates for.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use url::Url;
 
@@ -8,7 +9,56 @@ use super::node::Node;
 use super::read::{choice, existing_file, some, string, text, unless_empty};
 use super::reader::Section;
 use super::secrets::secret;
-use super::{Acme, AcmeStorage, Challenge, Config, Eab, HostPattern, TlsMode};
+use super::{Config, HostPattern, Secret, TlsMode};
+
+/// `[acme]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acme {
+    /// URL of the CA's directory (RFC 8555, section 7.1.1). Default Let's Encrypt's.
+    pub directory: String,
+    /// Where the CA writes to. Default nowhere.
+    pub email: Option<String>,
+    /// How names are proven, at least one way, the preferred one first.
+    pub challenges: Vec<Challenge>,
+    /// PEM file with further roots that the directory's own certificate may descend from.
+    pub ca_file: Option<PathBuf>,
+    /// The CA's name for a kind of certificate, such as `shortlived`. Default the CA's own choice.
+    pub profile: Option<String>,
+    /// What ties the account to one that exists at the CA (RFC 8555, section 7.3.4).
+    pub eab: Option<Eab>,
+    /// Where account, certificates and ledger lie. Default in files.
+    pub storage: AcmeStorage,
+    /// Where issuance, failure and nearing expiry are told, by POST: `https://`, or `http://` on a
+    /// network of one's own. Default nowhere.
+    pub webhook: Option<Secret>,
+}
+
+/// Where what belongs to a CA's certificates lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AcmeStorage {
+    /// In `tls.certs_dir`.
+    Files,
+    /// In the database, for several instances, with a copy in `tls.certs_dir`.
+    Database,
+}
+
+/// External account binding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Eab {
+    /// Key identifier.
+    pub kid: String,
+    /// MAC key in base64url, as CAs show it.
+    pub hmac_key: Secret,
+}
+
+/// How a name is proven to be ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    /// A file over plain HTTP, asked for at port 80 (RFC 8555, section 8.3).
+    Http01,
+    /// A special certificate, asked for at port 443 (RFC 8737).
+    TlsAlpn01,
+}
 
 /// Let's Encrypt's directories.
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";

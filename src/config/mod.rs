@@ -41,10 +41,12 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
+pub use acme::{Acme, AcmeStorage, Challenge, Eab};
 pub use environment::Environment;
 pub use load::{DEFAULT_FILE, load, load_or_default, parse};
 pub use mistakes::{Mistake, Mistakes};
 pub use policy::{Account, Cors, LimitKey, Origins, PasswordHash, Rate, RateLimit, RoutePolicy};
+pub use tls::{Tls, TlsFiles, TlsMode, TlsVersion};
 pub use values::Secret;
 
 /// Everything the program was told, validated. One immutable snapshot serves each request.
@@ -116,103 +118,6 @@ pub struct Timeouts {
     pub keepalive: Duration,
     /// For the TLS handshake. Default 10 s.
     pub tls_handshake: Duration,
-}
-
-/// `[tls]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tls {
-    /// Where certificates come from. Default self-signed.
-    pub mode: TlsMode,
-    /// Where certificates are kept. Default `certs`.
-    pub certs_dir: PathBuf,
-    /// Whether plain HTTP redirects to HTTPS. Default true; false with `mode = "off"`.
-    pub redirect: bool,
-    /// Oldest version of TLS accepted. Default 1.2.
-    pub min_version: TlsVersion,
-    /// `Strict-Transport-Security` max-age; `None` sends no header. Default none.
-    pub hsts: Option<Duration>,
-}
-
-/// `tls.mode`, with what belongs to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TlsMode {
-    /// A certificate of our own making, kept in `certs_dir`.
-    SelfSigned,
-    /// Certificates from a CA, as `[acme]` says.
-    Acme,
-    /// The user's own pairs, at least one.
-    Files(Vec<TlsFiles>),
-    /// No TLS: a load balancer in front terminates it.
-    Off,
-}
-
-/// `[[tls.files]]`: one certificate chain and its key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// Names this pair serves; empty means the names in the certificate itself.
-    pub hosts: Vec<HostPattern>,
-    /// PEM chain, leaf first.
-    pub cert: PathBuf,
-    /// PEM key.
-    pub key: PathBuf,
-}
-
-/// `[acme]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Acme {
-    /// URL of the CA's directory (RFC 8555, section 7.1.1). Default Let's Encrypt's.
-    pub directory: String,
-    /// Where the CA writes to. Default nowhere.
-    pub email: Option<String>,
-    /// How names are proven, at least one way, the preferred one first.
-    pub challenges: Vec<Challenge>,
-    /// PEM file with further roots that the directory's own certificate may descend from.
-    pub ca_file: Option<PathBuf>,
-    /// The CA's name for a kind of certificate, such as `shortlived`. Default the CA's own choice.
-    pub profile: Option<String>,
-    /// What ties the account to one that exists at the CA (RFC 8555, section 7.3.4).
-    pub eab: Option<Eab>,
-    /// Where account, certificates and ledger lie. Default in files.
-    pub storage: AcmeStorage,
-    /// Where issuance, failure and nearing expiry are told, by POST: `https://`, or `http://` on a
-    /// network of one's own. Default nowhere.
-    pub webhook: Option<Secret>,
-}
-
-/// Where what belongs to a CA's certificates lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AcmeStorage {
-    /// In `tls.certs_dir`.
-    Files,
-    /// In the database, for several instances, with a copy in `tls.certs_dir`.
-    Database,
-}
-
-/// External account binding.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Eab {
-    /// Key identifier.
-    pub kid: String,
-    /// MAC key in base64url, as CAs show it.
-    pub hmac_key: Secret,
-}
-
-/// How a name is proven to be ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Challenge {
-    /// A file over plain HTTP, asked for at port 80 (RFC 8555, section 8.3).
-    Http01,
-    /// A special certificate, asked for at port 443 (RFC 8737).
-    TlsAlpn01,
-}
-
-/// Oldest accepted version of TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsVersion {
-    /// TLS 1.2 (RFC 5246) and newer.
-    Tls12,
-    /// TLS 1.3 (RFC 8446) only.
-    Tls13,
 }
 
 /// `[database]`.

@@ -1,6 +1,8 @@
 //! `[tls]`, and what listens where with it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::node::Node;
 use super::read::{
@@ -8,7 +10,55 @@ use super::read::{
     unless_empty,
 };
 use super::reader::Section;
-use super::{HostPattern, Server, Tls, TlsFiles, TlsMode, TlsVersion};
+use super::{HostPattern, Server};
+
+/// `[tls]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tls {
+    /// Where certificates come from. Default self-signed.
+    pub mode: TlsMode,
+    /// Where certificates are kept. Default `certs`.
+    pub certs_dir: PathBuf,
+    /// Whether plain HTTP redirects to HTTPS. Default true; false with `mode = "off"`.
+    pub redirect: bool,
+    /// Oldest version of TLS accepted. Default 1.2.
+    pub min_version: TlsVersion,
+    /// `Strict-Transport-Security` max-age; `None` sends no header. Default none.
+    pub hsts: Option<Duration>,
+}
+
+/// `tls.mode`, with what belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TlsMode {
+    /// A certificate of our own making, kept in `certs_dir`.
+    SelfSigned,
+    /// Certificates from a CA, as `[acme]` says.
+    Acme,
+    /// The user's own pairs, at least one.
+    Files(Vec<TlsFiles>),
+    /// No TLS: a load balancer in front terminates it.
+    Off,
+}
+
+/// `[[tls.files]]`: one certificate chain and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Names this pair serves; empty means the names in the certificate itself.
+    pub hosts: Vec<HostPattern>,
+    /// PEM chain, leaf first.
+    pub cert: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
+}
+
+/// Oldest accepted version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246) and newer.
+    Tls12,
+    /// TLS 1.3 (RFC 8446) only.
+    Tls13,
+}
 
 /// Reads `[tls]` and settles with it what listens where: with `mode = "off"` no port is HTTPS.
 pub(super) fn tls(section: &Section<'_>, listeners: &Section<'_>, server: &mut Server) -> Tls {

@@ -1,0 +1,178 @@
+//! One look: what is there, what is due, and who may do it.
+
+use std::net::SocketAddr;
+use std::time::Duration as StdDuration;
+
+use time::{Duration, OffsetDateTime};
+use tracing::info;
+
+use super::suggestion::identifier_of;
+use super::{Keeper, LOOK, SOON, random};
+use crate::certificates::acme::ledger::Ledger;
+use crate::certificates::acme::problem::Failure;
+use crate::certificates::acme::schedule::{Decision, Lifetime, Situation, Wish, decide};
+use crate::certificates::acme::verify::Seen;
+use crate::certificates::acme::words::shown;
+use crate::certificates::acme::{Shared, serve};
+use crate::certificates::pair::Pair;
+use crate::certificates::{Certificates, Source};
+
+/// Everything that one look needs.
+pub(super) struct Look<'a> {
+    pub(super) keeper: &'a Keeper,
+    pub(super) shared: &'a Shared,
+    pub(super) certificates: &'a Certificates,
+    pub(super) https: &'a [SocketAddr],
+}
+
+impl Look<'_> {
+    /// Looks once, and orders if that is due; answers when to look again.
+    pub(super) async fn look(&self) -> StdDuration {
+        let name = &self.keeper.name;
+        let current = match self.current().await {
+            Ok(current) => current,
+            Err(error) => {
+                self.note_error(&format!("{error:#}"));
+                // What cannot be read cannot be replaced either: that answers a wish.
+                *self.keeper.wish.lock() = Wish::None;
+                self.keeper.settle();
+                return LOOK;
+            }
+        };
+        self.verify(current.as_ref()).await;
+        let mut ledger = self.ledger().await;
+        self.ask_the_ca(current.as_ref(), &mut ledger).await;
+        let now = OffsetDateTime::now_utc();
+        let decision = self.decide(now, current.as_ref(), &ledger);
+        self.tell(decision, &ledger);
+        self.tell_of_the_end(now, decision, current.as_ref(), &mut ledger)
+            .await;
+        match decision {
+            Decision::Wait(until) => {
+                self.keeper.settle();
+                pause(now, until, &ledger)
+            }
+            Decision::Refuse(_, until) => {
+                // A wish that a limit refuses is answered by the refusal.
+                *self.keeper.wish.lock() = Wish::None;
+                self.keeper.settle();
+                pause(now, until, &ledger)
+            }
+            Decision::Order(_) => {
+                // The semaphore is never closed.
+                let _permit = self.shared.orders.acquire().await;
+                match self.shared.storage.try_lock(name).await {
+                    Ok(Some(lock)) => {
+                        self.order().await;
+                        drop(lock);
+                        StdDuration::ZERO
+                    }
+                    Ok(None) => SOON,
+                    Err(error) => {
+                        // Tried once: a wish does not wait for what comes after a failure.
+                        *self.keeper.wish.lock() = Wish::None;
+                        self.fail(
+                            &mut ledger,
+                            &Failure::ours(format!("{error:#}")),
+                            current.as_ref(),
+                        )
+                        .await;
+                        StdDuration::ZERO
+                    }
+                }
+            }
+        }
+    }
+
+    /// The certificate in storage, served if it is not yet: another instance may have got it.
+    pub(super) async fn current(&self) -> anyhow::Result<Option<Pair>> {
+        let stored = self.shared.storage.certificate(&self.keeper.name).await?;
+        self.keeper.status.lock().stored = stored.as_ref().map(|pair| Seen::of(pair.facts()));
+        if let Some(pair) = &stored {
+            let serving = self.certificates.serving(self.keeper.index);
+            let same = serving.source == Source::Acme
+                && serving.pair.facts().serial == pair.facts().serial;
+            if !same {
+                self.certificates
+                    .serve(self.keeper.index, serve(&self.keeper.name, pair.clone()));
+                info!(
+                    "{}: serving a new certificate, serial {}, valid until {}",
+                    self.keeper.name,
+                    pair.facts().serial,
+                    shown(pair.facts().not_after)
+                );
+            }
+        }
+        Ok(stored)
+    }
+
+    pub(super) async fn ledger(&self) -> Ledger {
+        let unsaved = self.keeper.unsaved.lock().clone();
+        if let Some(ledger) = unsaved {
+            return ledger;
+        }
+        match self.shared.storage.ledger(&self.keeper.name).await {
+            Ok(ledger) => ledger,
+            Err(error) => {
+                // Nothing was begun, says a new one. The probe stands before any order.
+                self.note_error(&format!("{error:#}"));
+                Ledger::new()
+            }
+        }
+    }
+
+    pub(super) async fn save(&self, ledger: &Ledger) -> Result<(), Failure> {
+        let saved = self
+            .shared
+            .storage
+            .save_ledger(&self.keeper.name, ledger)
+            .await;
+        *self.keeper.unsaved.lock() = saved.is_err().then(|| ledger.clone());
+        saved.map_err(|error| Failure::ours(format!("{error:#}")))
+    }
+
+    pub(super) fn decide(
+        &self,
+        now: OffsetDateTime,
+        current: Option<&Pair>,
+        ledger: &Ledger,
+    ) -> Decision {
+        let history = ledger.history();
+        let identifier = current.and_then(identifier_of);
+        let suggestion = ledger
+            .suggestion
+            .as_ref()
+            .filter(|suggestion| Some(&suggestion.certificate) == identifier.as_ref());
+        decide(
+            now,
+            &Situation {
+                certificate: current.map(lifetime),
+                suggested: suggestion.and_then(|suggestion| suggestion.chosen),
+                history: &history,
+                validations: self.shared.settings.challenges.len(),
+                wish: *self.keeper.wish.lock(),
+            },
+        )
+    }
+}
+
+/// How long to sleep: until the next thing is due, but not past the next look.
+fn pause(now: OffsetDateTime, until: OffsetDateTime, ledger: &Ledger) -> StdDuration {
+    let jitter = 0.9 + 0.2 * random();
+    let ask = ledger
+        .suggestion
+        .as_ref()
+        .map(|suggestion| suggestion.ask_again);
+    let next = ask.map_or(until, |ask| ask.min(until));
+    // Negative when it has come meanwhile.
+    let pause = StdDuration::try_from((next - now).max(Duration::ZERO)).unwrap_or_default();
+    pause.min(LOOK.mul_f64(jitter))
+}
+
+/// From when to when `pair` is valid.
+pub(super) fn lifetime(pair: &Pair) -> Lifetime {
+    Lifetime {
+        not_before: pair.facts().not_before,
+        not_after: pair.facts().not_after,
+    }
+}
