@@ -25,6 +25,11 @@ pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResp
     );
     out.sample(&[], u8::from(status::database(&subject).await.ready));
     certificates(&mut out, &status::certificates(&subject));
+    out.counter(
+        "unibody_certificate_task_panics_total",
+        "How often what keeps certificates fresh has failed inside, and was begun anew.",
+    );
+    out.sample(&[], subject.certificates.panics());
     policies(&mut out, &subject.edge);
     ([(CONTENT_TYPE, FORMAT)], out.0)
 }

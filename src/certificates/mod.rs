@@ -23,6 +23,7 @@ pub mod server_config;
 pub mod store;
 mod stored;
 mod summary;
+mod supervised;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -49,6 +50,7 @@ use self::server_config::{ALPN_H2, ALPN_HTTP11};
 use self::store::Store;
 pub use self::stored::{Kept, stored};
 pub use self::summary::{Source, Summary};
+use self::supervised::Panics;
 use self::watch::Watched;
 use crate::config::{Config, HostPattern, Tls, TlsMode, TlsVersion};
 use crate::database::Database;
@@ -66,6 +68,8 @@ pub struct Certificates {
     seen: Mutex<Vec<Option<Seen>>>,
     /// Held while one of them is replaced.
     publishing: Mutex<()>,
+    /// Of what keeps them fresh.
+    panics: Panics,
 }
 
 /// How the wish for a new certificate ended.
@@ -133,6 +137,12 @@ impl Certificates {
             alpn.push(ALPN_ACME_TLS);
         }
         server_config::server_config(self.resolver(), self.min_version, &alpn)
+    }
+
+    /// How often what keeps them fresh has panicked, and was begun anew.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.panics.count()
     }
 
     /// What a CA may ask the plain listeners for; `None` where certificates come from no CA.
@@ -208,6 +218,7 @@ impl Certificates {
             served: ArcSwap::from_pointee(served),
             seen: Mutex::default(),
             publishing: Mutex::new(()),
+            panics: Panics::default(),
         }
     }
 

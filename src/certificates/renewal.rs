@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::sync::watch::Receiver;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::acme::verify;
 use super::pair::Pair;
 use super::self_signed::{self, SelfSigned};
+use super::supervised::{PAUSES, supervised};
 use super::watch::Watched;
 use super::{Certificates, Origin, Served, Source};
 use crate::config::HostPattern;
@@ -31,20 +32,21 @@ const OBSERVE: Duration = Duration::from_mins(10);
 const RETRY: Duration = Duration::from_mins(1);
 
 impl Certificates {
-    /// Renews and reloads until `shutdown` says true or its sender is gone. `https` are the
-    /// addresses of our own TLS listeners, which must be accepting already.
-    pub async fn keep_fresh(self: Arc<Self>, https: Vec<SocketAddr>, mut shutdown: Receiver<bool>) {
+    /// Renews and reloads until `shutdown` says true or its sender is gone, and then tells
+    /// `acme.webhook` what is left to tell. `https` are the addresses of our own TLS listeners, which
+    /// must be accepting already.
+    pub async fn keep_fresh(self: Arc<Self>, https: Vec<SocketAddr>, shutdown: Receiver<bool>) {
         match &self.origin {
-            Origin::Off => return,
-            Origin::Acme(managed) => {
-                tokio::select! {
-                    () = managed.run(&self, https) => {}
-                    _ = shutdown.wait_for(|stop| *stop) => {}
-                }
-                return;
+            Origin::Off => {}
+            Origin::Acme(managed) => managed.run(&self, https, shutdown).await,
+            Origin::SelfSigned(_) | Origin::Files(_) => {
+                let keep = || self.keep_own_fresh(&https, shutdown.clone());
+                supervised("certificates", &self.panics, PAUSES, keep).await;
             }
-            Origin::SelfSigned(_) | Origin::Files(_) => {}
         }
+    }
+
+    async fn keep_own_fresh(self: &Arc<Self>, https: &[SocketAddr], mut shutdown: Receiver<bool>) {
         let mut observed = None;
         loop {
             let now = Instant::now();
@@ -65,12 +67,15 @@ impl Certificates {
                 _ = shutdown.wait_for(|stop| *stop) => return,
             }
             // Off this runtime's threads: a file on a hanging network mount must not hang requests.
-            let this = Arc::clone(&self);
+            let this = Arc::clone(self);
             let refresh = move || this.refresh(OffsetDateTime::now_utc());
             tokio::select! {
-                done = tokio::task::spawn_blocking(refresh) => if let Err(panic) = done {
-                    error!("certificates: the check for new ones failed ({panic}); it goes on");
-                },
+                done = tokio::task::spawn_blocking(refresh) => {
+                    // What panicked there is supervised here.
+                    if let Some(panic) = done.err().and_then(|error| error.try_into_panic().ok()) {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
                 _ = shutdown.wait_for(|stop| *stop) => return,
             }
         }

@@ -8,7 +8,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use time::{Duration, OffsetDateTime};
+use tracing::instrument::WithSubscriber;
 
 use super::pair::Pair;
 use crate::config::{Tls, TlsFiles, TlsMode, TlsVersion};
@@ -76,6 +80,16 @@ impl Authority {
 }
 
 impl Leaf {
+    /// A server with this certificate.
+    pub(super) fn server_config(&self) -> ServerConfig {
+        let resolver = SingleCertAndKey::from(CertifiedKey::clone(self.pair().certified()));
+        ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(resolver))
+    }
+
     pub(super) fn pair(&self) -> Pair {
         Pair::parse(self.chain.as_bytes(), self.key.as_bytes()).unwrap()
     }
@@ -120,23 +134,41 @@ pub(super) fn write_pair(directory: &Path, name: &str, leaf: &Leaf) -> TlsFiles 
 
 /// Everything logged while `work` runs.
 pub(super) fn logged(work: impl FnOnce()) -> String {
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
     let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(move || writer.clone())
-        .finish();
-    tracing::subscriber::with_default(subscriber, work);
-    let bytes = lines.0.lock().clone();
-    String::from_utf8(bytes).unwrap()
+    tracing::subscriber::with_default(lines.subscriber(), work);
+    lines.text()
+}
+
+/// Everything logged by `work` itself, not by what it spawns.
+pub(super) async fn logged_while(work: impl Future<Output = ()>) -> String {
+    let lines = Lines::default();
+    work.with_subscriber(lines.subscriber()).await;
+    lines.text()
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync + 'static {
+        let writer = self.clone();
+        tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .finish()
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().clone()).unwrap()
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

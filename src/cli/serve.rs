@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::{Failure, Outcome};
 use crate::admin;
@@ -98,17 +99,25 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
     }
     tracing::info!(open = address, "ready");
     // After the listeners: a CA comes back to them, and so does the look at what is really served.
-    tokio::spawn(certificates.keep_fresh(observable(&config, https), stopped));
+    let mut keeping = tokio::spawn(certificates.keep_fresh(observable(&config, https), stopped));
 
     stop.requested().await;
     tracing::info!(drain = ?config.server.drain, "stopping");
     stopping.send_replace(true);
+    let drain = config.server.drain;
+    // What is still to be told of certificates has as much time as running requests.
+    let drained = async { tokio::join!(running.stop(drain), timeout(drain, &mut keeping)).0 };
     tokio::select! {
-        cut = running.stop(config.server.drain) => match cut {
+        cut = drained => match cut {
             0 => tracing::info!("every request was finished"),
             cut => tracing::warn!(connections = cut, "server.drain is over: connections cut"),
         },
         () = stop.requested() => tracing::warn!("second signal: stopping at once"),
+    }
+    if !keeping.is_finished() {
+        keeping.abort();
+        // It says what it leaves undone.
+        let _ = keeping.await;
     }
     database.stop().await;
     tracing::info!("stopped");

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 use url::Url;
 
 use super::node::Node;
@@ -33,6 +35,17 @@ pub struct Acme {
     pub webhook: Option<Secret>,
 }
 
+/// Whose limits are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ca {
+    /// Let's Encrypt.
+    LetsEncrypt,
+    /// Let's Encrypt's staging, for trials.
+    LetsEncryptStaging,
+    /// Any other: a company's own, or a public one.
+    Other,
+}
+
 /// Where what belongs to a CA's certificates lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AcmeStorage {
@@ -60,6 +73,27 @@ pub enum Challenge {
     TlsAlpn01,
 }
 
+impl Eab {
+    /// The MAC key itself.
+    #[must_use]
+    pub fn mac_key(&self) -> Vec<u8> {
+        // It was decoded once already, when it was read.
+        decode_mac_key(self.hmac_key.reveal()).unwrap_or_default()
+    }
+}
+
+impl Acme {
+    /// Which CA it is, as far as that matters.
+    #[must_use]
+    pub fn ca(&self) -> Ca {
+        match self.directory.as_str() {
+            LETS_ENCRYPT => Ca::LetsEncrypt,
+            LETS_ENCRYPT_STAGING => Ca::LetsEncryptStaging,
+            _ => Ca::Other,
+        }
+    }
+}
+
 /// Let's Encrypt's directories.
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 const LETS_ENCRYPT_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
@@ -85,7 +119,7 @@ const NOT_PUBLIC: [&str; 9] = [
 /// Reads `[acme]`.
 pub(super) fn acme(section: &Section<'_>) -> Acme {
     let kid = section.value("eab_kid", unless_empty(string));
-    let key = secret(section, "eab_hmac_key", "eab_hmac_key_file", |_| Ok(()));
+    let key = secret(section, "eab_hmac_key", "eab_hmac_key_file", check_mac_key);
     let eab = match (kid, key) {
         (Some(kid), Some(hmac_key)) => Some(Eab { kid, hmac_key }),
         (Some(_), None) => {
@@ -151,6 +185,16 @@ impl Config {
     #[must_use]
     pub fn acme_hosts(&self) -> Vec<String> {
         hosts(self).0
+    }
+
+    /// What follows `*.` in the wildcards among them, each once.
+    #[must_use]
+    pub fn wildcard_hosts(&self) -> Vec<String> {
+        let suffix = |host: &HostPattern| match host {
+            HostPattern::Wildcard(suffix) => Some(suffix.clone()),
+            HostPattern::Exact(_) => None,
+        };
+        hosts(self).1.into_iter().filter_map(suffix).collect()
     }
 }
 
@@ -251,6 +295,22 @@ fn parse_directory(text: &str) -> Result<String, &'static str> {
         return Err(WHAT);
     }
     Ok(url.into())
+}
+
+fn check_mac_key(text: &str) -> Result<(), String> {
+    match decode_mac_key(text) {
+        Some(_) => Ok(()),
+        None => Err("is not base64url; copy it again as the CA shows it".to_owned()),
+    }
+}
+
+/// In base64url, or in the common base64 that some CAs show it in.
+fn decode_mac_key(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim_end_matches('=');
+    let key = BASE64_URL_SAFE_NO_PAD
+        .decode(text)
+        .or_else(|_| BASE64_STANDARD_NO_PAD.decode(text));
+    key.ok().filter(|key| !key.is_empty())
 }
 
 fn check_webhook(text: &str) -> Result<(), String> {

@@ -41,7 +41,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
-pub use acme::{Acme, AcmeStorage, Challenge, Eab};
+pub use acme::{Acme, AcmeStorage, Ca, Challenge, Eab};
 pub use environment::Environment;
 pub use load::{DEFAULT_FILE, load, load_or_default, parse};
 pub use mistakes::{Mistake, Mistakes};

@@ -51,6 +51,13 @@ pub struct Suggestion {
     pub ask_again: OffsetDateTime,
 }
 
+impl Window {
+    /// Whether it is one: what ends before it begins counts as no answer (RFC 9773, section 4.2).
+    pub(super) fn is_valid(self) -> bool {
+        self.start < self.end
+    }
+}
+
 impl Suggestion {
     /// What to remember of an answer. The moment chosen before is kept while the window is the
     /// same: choosing anew at each answer would drift towards the window's start. `random` is uniform in 0..1.
@@ -66,10 +73,7 @@ impl Suggestion {
         let kept = before
             .filter(|before| before.certificate == certificate && before.window == Some(window))
             .and_then(|before| before.chosen);
-        let chosen = kept.unwrap_or_else(|| {
-            let length = (window.end - window.start).max(Duration::ZERO);
-            window.start + length * random
-        });
+        let chosen = kept.unwrap_or_else(|| window.start + (window.end - window.start) * random);
         Self {
             certificate,
             window: Some(window),
@@ -145,6 +149,14 @@ mod tests {
     }
 
     #[test]
+    fn a_window_has_a_length() {
+        let table = [(1, true), (0, false), (-1, false)];
+        for (length, valid) in table {
+            assert_eq!(window(0, length).is_valid(), valid, "{length}");
+        }
+    }
+
+    #[test]
     fn the_ca_is_asked_again_when_it_says_but_within_reason() {
         let table = [
             (Some(21_600), 21_600, "as it says"),
@@ -175,7 +187,7 @@ mod tests {
         #[test]
         fn the_moment_lies_in_the_window_and_is_kept_while_the_window_is_unchanged(
             start in -1_000_000_i64..1_000_000,
-            length in 0_i64..1_000_000,
+            length in 1_i64..1_000_000,
             moved in 1_i64..1000,
             randoms in (0.0..1.0_f64, 0.0..1.0_f64),
         ) {

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use http::header::{RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
@@ -36,7 +36,7 @@ const MAX_ANSWER: usize = 1024 * 1024;
 pub(super) const NAME: HeaderValue =
     HeaderValue::from_static(concat!("unibody/", env!("CARGO_PKG_VERSION")));
 
-/// A client for one CA. Clones share what they saw.
+/// A client for one CA. Clones share what they saw, and connections.
 #[derive(Clone)]
 pub(super) struct Client {
     http: HyperClient<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
@@ -62,6 +62,14 @@ impl Client {
             host: host.into(),
             retry_after: Arc::default(),
         })
+    }
+
+    /// The same client for another errand: what the CA asks of this one is not meant for that.
+    pub(super) fn apart(&self) -> Self {
+        Self {
+            retry_after: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// The CA, for people.
@@ -173,12 +181,22 @@ fn roots(ca_file: Option<&Path>) -> anyhow::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(file) = ca_file {
-        let shown = file.display();
+        let wrong = |why: &str| {
+            let shown = file.display();
+            anyhow!(
+                "acme.ca_file {shown} {why}; it must be the root certificate of the CA's own server, as PEM"
+            )
+        };
         let certificates = CertificateDer::pem_file_iter(file)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .with_context(|| format!("acme.ca_file {shown} cannot be read as PEM certificates"))?;
-        let (added, _) = roots.add_parsable_certificates(certificates);
-        anyhow::ensure!(added > 0, "acme.ca_file {shown} holds no certificate");
+            .map_err(|error| wrong(&format!("cannot be read ({error})")))?;
+        let (added, unreadable) = roots.add_parsable_certificates(certificates);
+        if unreadable > 0 {
+            return Err(wrong("holds something that is no certificate"));
+        }
+        if added == 0 {
+            return Err(wrong("holds no certificate"));
+        }
     }
     anyhow::ensure!(
         !roots.is_empty(),
@@ -194,6 +212,41 @@ fn other(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificates::testing::{Authority, leaf};
+
+    #[test]
+    fn a_ca_file_is_one_of_certificates() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.pem");
+        let authority = Authority::new();
+        let not_one = authority.pem.replace("MII", "MIJ");
+        let (good, key) = (&authority.pem, leaf(&["a.test"]).key);
+        let cut = &good[..good.len() / 2];
+        let table = [
+            (good.clone(), None, "one"),
+            (format!("{good}{good}"), None, "several"),
+            (format!("# ours\n{good}"), None, "with a comment"),
+            (String::new(), Some("holds no certificate"), "empty"),
+            (key, Some("holds no certificate"), "a key"),
+            ("\0\u{1}".to_owned(), Some("holds no certificate"), "DER"),
+            (cut.to_owned(), Some("cannot be read"), "cut off"),
+            (not_one, Some("something that is no certificate"), "damaged"),
+        ];
+        for (text, expected, why) in table {
+            std::fs::write(&file, text).unwrap();
+            let found = roots(Some(&file)).err().map(|error| error.to_string());
+            match (expected, found) {
+                (None, found) => assert_eq!(found, None, "{why}"),
+                (Some(expected), found) => {
+                    let found = found.expect(why);
+                    assert!(found.contains(expected), "{why}: {found}");
+                    assert!(found.contains("ca.pem") && found.contains("; it must"));
+                }
+            }
+        }
+        let missing = directory.path().join("missing.pem");
+        assert!(roots(Some(&missing)).is_err());
+    }
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {

@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use base64::Engine;
-use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use instant_acme::{
-    Account, AccountCredentials, CertificateIdentifier, Error, ExternalAccountKey, NewAccount,
+    Account, AccountBuilder, AccountCredentials, CertificateIdentifier, Error, ExternalAccountKey,
+    Key, NewAccount,
 };
-use serde::Deserialize;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use super::ari::RenewalInfo;
 use super::client::Client;
-use super::problem::{Failure, is_bad_nonce};
+use super::problem::Failure;
 use super::storage::Storage;
 use crate::config::{Acme, Eab};
 
@@ -49,6 +51,21 @@ pub(super) struct Directory {
     settings: Acme,
 }
 
+/// What is known of our account.
+enum Known {
+    Account(Account),
+    /// Of one that may be registered with it already.
+    Key(PrivatePkcs8KeyDer<'static>),
+    Nothing,
+}
+
+/// What is kept in an account's place until it is one.
+#[derive(Serialize, Deserialize)]
+struct Unregistered {
+    /// PKCS#8 in base64url.
+    unregistered_key: String,
+}
+
 /// What this program reads of a directory (RFC 8555, section 7.1.1).
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -64,24 +81,45 @@ impl Directory {
         })
     }
 
+    /// The same CA for another errand, which is not told to wait for what this one asked.
+    pub(super) fn apart(&self) -> Self {
+        Self {
+            client: self.client.apart(),
+            settings: self.settings.clone(),
+        }
+    }
+
     /// Our account: the one in `storage`, or a new one.
     pub(super) async fn account(&self, storage: &dyn Storage) -> Result<Account, Failure> {
-        if let Some(account) = self.stored(storage).await? {
+        if let Known::Account(account) = self.known(storage).await? {
             return Ok(account);
         }
         let lock = self.lock(storage).await?;
         // Whoever held the lock may have registered.
-        let account = match self.stored(storage).await? {
-            Some(account) => account,
-            None => self.register(storage).await?,
+        let account = match self.known(storage).await? {
+            Known::Account(account) => account,
+            Known::Key(key) => self.register(storage, key).await?,
+            Known::Nothing => self.register_new(storage).await?,
         };
         drop(lock);
         Ok(account)
     }
 
-    /// Forgets an account that the CA does not know any more.
-    pub(super) async fn forget(&self, storage: &dyn Storage) -> Result<(), Failure> {
-        storage.save_account(None).await.map_err(ours)
+    /// Forgets the account `gone`, which the CA does not know any more; not the one that somebody else may
+    /// have registered meanwhile in its place.
+    pub(super) async fn forget(
+        &self,
+        storage: &dyn Storage,
+        gone: &Account,
+    ) -> Result<(), Failure> {
+        let lock = self.lock(storage).await?;
+        if let Known::Account(account) = self.known(storage).await?
+            && account.id() == gone.id()
+        {
+            storage.save_account(None).await.map_err(ours)?;
+        }
+        drop(lock);
+        Ok(())
     }
 
     /// When the CA would like `certificate` renewed, and how long that answer holds; `None` where
@@ -104,55 +142,95 @@ impl Directory {
         Ok(Some((answer, self.client.retry_after())))
     }
 
-    async fn stored(&self, storage: &dyn Storage) -> Result<Option<Account>, Failure> {
+    async fn known(&self, storage: &dyn Storage) -> Result<Known, Failure> {
         let Some(json) = storage.account().await.map_err(ours)? else {
-            return Ok(None);
+            return Ok(Known::Nothing);
         };
+        if let Ok(unregistered) = serde_json::from_str::<Unregistered>(&json) {
+            return Ok(unregistered.key().map_or(Known::Nothing, Known::Key));
+        }
         // A damaged file is no account, and the next one takes its place.
         let Ok(credentials) = serde_json::from_str::<AccountCredentials>(&json) else {
-            return Ok(None);
+            return Ok(Known::Nothing);
         };
-        let account = Account::builder_with_http(Box::new(self.client.clone()))
-            .from_credentials(credentials)
-            .await;
+        let account = self.builder().from_credentials(credentials).await;
         match account {
-            Ok(account) => Ok(Some(account)),
-            Err(Error::KeyRejected | Error::Crypto) => Ok(None),
+            Ok(account) => Ok(Known::Account(account)),
+            Err(Error::KeyRejected | Error::Crypto) => Ok(Known::Nothing),
             Err(error) => Err(self.failure(&error)),
         }
     }
 
-    async fn register(&self, storage: &dyn Storage) -> Result<Account, Failure> {
-        let contact = self
-            .settings
-            .email
-            .as_ref()
-            .map(|email| format!("mailto:{email}"));
-        let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
+    /// Registers an account with a key that is kept before the CA hears of it: whoever crashes in
+    /// between, and comes again, finds the account it made. CAs allow few new ones from one address.
+    async fn register_new(&self, storage: &dyn Storage) -> Result<Account, Failure> {
+        if let Some(eab) = &self.settings.eab {
+            return self.register_customer(storage, eab).await;
+        }
+        let (_, key) = Key::generate_pkcs8()
+            .map_err(|error| Failure::ours(format!("cannot make a P-256 key: {error}")))?;
+        self.keep(storage, &Unregistered::of(&key)).await?;
+        self.register(storage, key).await
+    }
+
+    async fn register(
+        &self,
+        storage: &dyn Storage,
+        key: PrivatePkcs8KeyDer<'static>,
+    ) -> Result<Account, Failure> {
+        let create = || async {
+            let signer = Key::from_pkcs8_der(key.clone_key())?;
+            let key = (signer, key.clone_key().into());
+            let directory = self.settings.directory.clone();
+            self.builder().create_from_key(key, directory).await
+        };
+        let (account, credentials) = patiently!(create()).map_err(|error| self.failure(&error))?;
+        if let Some(contact) = self.contact() {
+            patiently!(account.update_contacts(&[&contact]))
+                .map_err(|error| self.failure(&error))?;
+        }
+        self.keep(storage, &credentials).await?;
+        info!("registered an account at {}", self.client.host());
+        Ok(account)
+    }
+
+    /// The same where the account is tied to one that exists at the CA: the library makes the key itself
+    /// then, and gives it away only afterwards.
+    async fn register_customer(
+        &self,
+        storage: &dyn Storage,
+        eab: &Eab,
+    ) -> Result<Account, Failure> {
+        let contact = self.contact();
         let new = NewAccount {
-            contact: &contact,
+            contact: &contact.iter().map(String::as_str).collect::<Vec<_>>(),
             terms_of_service_agreed: true,
             only_return_existing: false,
         };
-        let external = self.settings.eab.as_ref().map(external_key).transpose()?;
-        let mut left = NONCES;
-        let (account, credentials) = loop {
-            let answer = Account::builder_with_http(Box::new(self.client.clone()))
-                .create(&new, self.settings.directory.clone(), external.as_ref())
-                .await;
-            match answer {
-                Ok(created) => break created,
-                Err(error) if left > 0 && is_bad_nonce(&error) => left -= 1,
-                Err(error) => {
-                    let is_customer = self.settings.eab.is_some();
-                    return Err(Failure::of_registration(&error, &self.client, is_customer));
-                }
-            }
+        let external = ExternalAccountKey::new(eab.kid.clone(), &eab.mac_key());
+        let create = || {
+            let directory = self.settings.directory.clone();
+            self.builder().create(&new, directory, Some(&external))
         };
-        let json = serde_json::to_string(&credentials).map_err(|error| ours(error.into()))?;
-        storage.save_account(Some(&json)).await.map_err(ours)?;
+        let (account, credentials) = patiently!(create())
+            .map_err(|error| Failure::of_customer(&error, &self.client))?;
+        self.keep(storage, &credentials).await?;
         info!("registered an account at {}", self.client.host());
         Ok(account)
+    }
+
+    async fn keep(&self, storage: &dyn Storage, account: &impl Serialize) -> Result<(), Failure> {
+        let json = serde_json::to_string(account).map_err(|error| ours(error.into()))?;
+        storage.save_account(Some(&json)).await.map_err(ours)
+    }
+
+    fn builder(&self) -> AccountBuilder {
+        Account::builder_with_http(Box::new(self.client.clone()))
+    }
+
+    fn contact(&self) -> Option<String> {
+        let email = self.settings.email.as_ref()?;
+        Some(format!("mailto:{email}"))
     }
 
     async fn lock(&self, storage: &dyn Storage) -> Result<super::storage::Lock, Failure> {
@@ -181,13 +259,17 @@ pub(super) fn ours(error: anyhow::Error) -> Failure {
     Failure::ours(format!("{error:#}"))
 }
 
-fn external_key(eab: &Eab) -> Result<ExternalAccountKey, Failure> {
-    let text = eab.hmac_key.reveal().trim_end_matches('=');
-    let key = BASE64_URL_SAFE_NO_PAD
-        .decode(text)
-        .or_else(|_| BASE64_STANDARD_NO_PAD.decode(text))
-        .map_err(|_| {
-            Failure::ours("acme.eab_hmac_key is not base64url; copy it again as the CA shows it")
-        })?;
-    Ok(ExternalAccountKey::new(eab.kid.clone(), &key))
+impl Unregistered {
+    fn of(key: &PrivatePkcs8KeyDer<'_>) -> Self {
+        Self {
+            unregistered_key: BASE64_URL_SAFE_NO_PAD.encode(key.secret_pkcs8_der()),
+        }
+    }
+
+    /// The key, unless the file is damaged.
+    fn key(&self) -> Option<PrivatePkcs8KeyDer<'static>> {
+        let der = BASE64_URL_SAFE_NO_PAD.decode(&self.unregistered_key).ok()?;
+        let key = PrivatePkcs8KeyDer::from(der);
+        Key::from_pkcs8_der(key.clone_key()).ok().map(|_| key)
+    }
 }

@@ -1,6 +1,6 @@
-//! A look at the CA and at our own ledgers that changes nothing, for `unibody doctor`.
+//! A look at the CA and at our own ledgers that changes nothing, for `unibody doctor` and `check`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::time::SystemTime;
@@ -8,15 +8,16 @@ use std::time::SystemTime;
 use http::header::DATE;
 use serde::Deserialize;
 use time::OffsetDateTime;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::client::Client;
 use super::ledger::Ledger;
 use super::problem::Failure;
-use super::schedule::{SAME_NAMES, SAME_NAMES_WINDOW};
 use super::storage::{Files, LEDGER};
 use crate::certificates::pair::Pair;
 use crate::certificates::store::PAIR;
-use crate::config::{Acme, Config};
+use crate::config::{Acme, AcmeStorage, Config};
+use crate::database::{Database, embedded};
 
 /// A CA as its directory shows it (RFC 8555, section 7.1.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,19 +35,11 @@ pub struct Ca {
 /// What the ledger and the stored certificate of one name say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Remembered {
-    /// Certificates that counted towards the CA's limit in the last seven days.
-    pub issued: usize,
-    /// When the oldest of them leaves the window.
-    pub next_free: Option<OffsetDateTime>,
+    /// What was ordered.
+    pub ledger: Ledger,
     /// End of the stored certificate.
     pub not_after: Option<OffsetDateTime>,
-    /// Why the last order failed.
-    pub last_error: Option<String>,
 }
-
-/// Certificates for the same names that unibody orders by itself in seven days: one fewer than
-/// public CAs allow, so that one is left for a person.
-pub const ORDERS_IN_WINDOW: usize = SAME_NAMES - 1;
 
 /// What is read of a directory here.
 #[derive(Deserialize)]
@@ -66,6 +59,14 @@ struct Meta {
     profiles: BTreeMap<String, serde_json::Value>,
     #[serde(default)]
     external_account_required: bool,
+}
+
+/// Whether the CA's server can be verified at all, by `acme.ca_file` and the system's roots.
+///
+/// # Errors
+/// Why not, and what to do, in one line.
+pub fn roots(acme: &Acme) -> anyhow::Result<()> {
+    Client::new(&acme.directory, acme.ca_file.as_deref()).map(drop)
 }
 
 /// Asks the CA for its directory.
@@ -89,11 +90,38 @@ pub async fn ca(acme: &Acme) -> anyhow::Result<Ca> {
     })
 }
 
-/// What is remembered of `name`; nothing of a name that is new.
+/// What is remembered of every name that the database knows; `None` where it is not shared there, or
+/// cannot be asked, and the copy in `tls.certs_dir` is all there is.
+pub async fn shared(config: &Config) -> Option<HashMap<String, Remembered>> {
+    const SELECT: &str = "SELECT name, ledger, not_after FROM acme_ledgers \
+         LEFT JOIN acme_certificates USING (directory, name) WHERE directory = $1";
+    if config.acme.storage != AcmeStorage::Database {
+        return None;
+    }
+    let url = match &config.database.url {
+        Some(url) => url.clone(),
+        None => embedded::url_of_running(&config.server.data_dir).ok()??,
+    };
+    let database = Database::open(&config.database, &url).ok()?;
+    let client = database.client().await.ok()?;
+    let directory = (&config.acme.directory as &(dyn ToSql + Sync), Type::TEXT);
+    let rows = client.query_typed(SELECT, &[directory]).await.ok()?;
+    let read = |row: &tokio_postgres::Row| {
+        let json: &str = row.get(1);
+        let remembered = Remembered {
+            ledger: Ledger::parse(json.as_bytes()).ok()?,
+            not_after: row.get(2),
+        };
+        Some((row.get(0), remembered))
+    };
+    Some(rows.iter().filter_map(read).collect())
+}
+
+/// What is remembered of `name` in `tls.certs_dir`; nothing of a name that is new.
 ///
 /// # Errors
 /// A ledger that cannot be read, in one line.
-pub fn remembered(config: &Config, name: &str, now: OffsetDateTime) -> anyhow::Result<Remembered> {
+pub fn remembered(config: &Config, name: &str) -> anyhow::Result<Remembered> {
     let acme = &config.acme;
     let files = Files::new(
         &config.tls.certs_dir,
@@ -122,19 +150,40 @@ pub fn remembered(config: &Config, name: &str, now: OffsetDateTime) -> anyhow::R
     let certificate = fs::read(directory.join(PAIR))
         .ok()
         .and_then(|pem| Pair::parse(&pem, &pem).ok());
-    let recent: Vec<_> = ledger
-        .history()
-        .issued
-        .into_iter()
-        .filter(|at| *at > now - SAME_NAMES_WINDOW && *at <= now)
-        .collect();
     Ok(Remembered {
-        issued: recent.len(),
-        next_free: recent
-            .iter()
-            .min()
-            .map(|oldest| *oldest + SAME_NAMES_WINDOW),
+        ledger,
         not_after: certificate.map(|pair| pair.facts().not_after),
-        last_error: ledger.last_error().map(str::to_owned),
     })
+}
+
+/// What `acme` asks for and `ca` does not offer, one line each with its remedy.
+#[must_use]
+pub fn unmet(acme: &Acme, ca: &Ca) -> Vec<String> {
+    let host = &ca.host;
+    let mut unmet = Vec::new();
+    if let Some(profile) = &acme.profile
+        && !ca.profiles.contains(profile)
+    {
+        unmet.push(format!(
+            "{host} has no profile \"{profile}\" (acme.profile); it offers {}; name one that it offers, or remove acme.profile",
+            ca.offered()
+        ));
+    }
+    if ca.external_account_required && acme.eab.is_none() {
+        unmet.push(format!(
+            "{host} serves known customers only; set acme.eab_kid and acme.eab_hmac_key as your account there shows them"
+        ));
+    }
+    unmet
+}
+
+impl Ca {
+    /// Its profiles, in words.
+    #[must_use]
+    pub fn offered(&self) -> String {
+        match self.profiles.as_slice() {
+            [] => "no profiles".to_owned(),
+            profiles => format!("the profiles {}", profiles.join(", ")),
+        }
+    }
 }

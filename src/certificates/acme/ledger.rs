@@ -4,20 +4,27 @@
 //! neither a crash nor a restart loop makes the same mistake faster than the CA allows.
 
 mod merge;
+mod neighbours;
 
 use std::time::Duration as StdDuration;
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
+pub(super) use self::neighbours::neighbours;
 use super::ari::Suggestion;
 use super::schedule::{self, History, Lifetime};
 use crate::config::Challenge;
 
 /// The shape this version writes.
 const VERSION: u32 = 1;
-/// Entries older than this say nothing about any limit.
-const REMEMBERED: Duration = Duration::days(8);
+/// Older certificates say nothing about any limit: twice the longest period, because what is drawn from
+/// steadily fills up slowly.
+const REMEMBERED: Duration = Duration::days(15);
+/// The same of what got no certificate that counts.
+const ORDERS_REMEMBERED: Duration = Duration::hours(6);
+/// An order that began longer ago, and of which nothing more is known, gives no certificate any more.
+const UNDECIDED: Duration = Duration::hours(1);
 /// Newer entries than these are kept in any case, for people to look at.
 const KEPT: usize = 10;
 
@@ -49,6 +56,9 @@ pub struct Attempt {
     /// When it began.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
+    /// Whether there was a certificate for the name before: some limits leave renewals out.
+    #[serde(default)]
+    pub renewal: bool,
     /// How it ended.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -146,10 +156,20 @@ impl Ledger {
         json
     }
 
-    /// Notes that an order begins.
+    /// Notes that an order for a first certificate begins.
     pub fn begin(&mut self, now: OffsetDateTime) {
+        self.begin_any(now, false);
+    }
+
+    /// Notes that an order begins that takes the place of a certificate.
+    pub fn begin_renewal(&mut self, now: OffsetDateTime) {
+        self.begin_any(now, true);
+    }
+
+    fn begin_any(&mut self, now: OffsetDateTime, renewal: bool) {
         self.attempts.push(Attempt {
             at: now,
+            renewal,
             outcome: Outcome::Begun,
             failed_validations: Vec::new(),
         });
@@ -219,6 +239,31 @@ impl Ledger {
         }
     }
 
+    /// When first certificates were issued that count towards a CA's limits; at `now`, running orders
+    /// are about to.
+    pub fn first_certificates(&self, now: OffsetDateTime) -> impl Iterator<Item = OffsetDateTime> {
+        let counts = move |attempt: &&Attempt| match attempt.outcome {
+            Outcome::Issued { counts, .. } => counts,
+            Outcome::Begun => attempt.at > now - UNDECIDED,
+            Outcome::Failed { .. } => false,
+        };
+        self.first_attempts()
+            .filter(counts)
+            .map(|attempt| attempt.at)
+    }
+
+    /// When a first certificate was ordered: anew for each proof that had failed.
+    pub fn first_orders(&self) -> impl Iterator<Item = OffsetDateTime> {
+        self.first_attempts().flat_map(|attempt| {
+            let again = attempt.failed_validations.iter().map(|moment| moment.0);
+            std::iter::once(attempt.at).chain(again)
+        })
+    }
+
+    fn first_attempts(&self) -> impl Iterator<Item = &Attempt> {
+        self.attempts.iter().filter(|attempt| !attempt.renewal)
+    }
+
     /// Why the last attempt failed; `None` after one that went well.
     #[must_use]
     pub fn last_error(&self) -> Option<&str> {
@@ -239,12 +284,17 @@ impl Ledger {
 
     fn prune(&mut self, now: OffsetDateTime) {
         let surplus = self.attempts.len().saturating_sub(KEPT);
-        let old = self
-            .attempts
-            .iter()
-            .take_while(|attempt| attempt.at < now - REMEMBERED)
-            .count();
-        self.attempts.drain(..surplus.min(old));
+        let mut index = 0;
+        self.attempts.retain(|attempt| {
+            index += 1;
+            let counted = matches!(attempt.outcome, Outcome::Issued { counts: true, .. });
+            let remembered = if counted {
+                REMEMBERED
+            } else {
+                ORDERS_REMEMBERED
+            };
+            index > surplus || attempt.at >= now - remembered
+        });
     }
 }
 
@@ -345,13 +395,51 @@ mod tests {
     }
 
     #[test]
+    fn first_certificates_are_told_from_renewals() {
+        let at = |hours| START + Duration::hours(hours);
+        let mut ledger = Ledger::new();
+        ledger.begin(at(0));
+        ledger.validation_failed(at(0) + Duration::minutes(1));
+        ledger.issued("01", QUARTER);
+        ledger.begin_renewal(at(1));
+        ledger.issued("02", QUARTER);
+        ledger.begin(at(2));
+        ledger.failed("no", at(2), None, None, 0.5);
+        ledger.begin(at(3));
+        let orders: Vec<_> = ledger.first_orders().collect();
+        assert_eq!(orders, [at(0), at(0) + Duration::minutes(1), at(2), at(3)]);
+        let table = [
+            (at(3), vec![at(0), at(3)], "one runs"),
+            (at(5), vec![at(0)], "and never ended"),
+        ];
+        for (now, expected, why) in table {
+            let found: Vec<_> = ledger.first_certificates(now).collect();
+            assert_eq!(found, expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn a_ledger_of_before_reads_as_it_was_meant() {
+        let before = br#"{"version":1,"attempts":[{"at":"2027-01-01T00:00:00Z","outcome":"begun"}],
+            "failures":1,"next_attempt":null,"last_error":null,"suggestion":null,"proven_by":null}"#;
+        let ledger = Ledger::parse(before).unwrap();
+        assert_eq!(ledger.first_orders().collect::<Vec<_>>(), [START]);
+    }
+
+    #[test]
     fn what_no_limit_asks_for_is_forgotten() {
         let mut ledger = Ledger::new();
         for day in 0..40 {
             ledger.begin(START + Duration::days(day));
             ledger.issued("01", QUARTER);
         }
-        assert_eq!(ledger.attempts().len(), KEPT);
+        assert_eq!(ledger.attempts().len(), 16, "of 15 days, and of today");
+        let mut failing = Ledger::new();
+        for day in 0..40 {
+            failing.begin(START + Duration::days(day));
+            failing.failed("no", START, None, None, 0.5);
+        }
+        assert_eq!(failing.attempts().len(), KEPT);
         let mut busy = Ledger::new();
         for minute in 0..40 {
             busy.begin(START + Duration::minutes(minute));

@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
+use tokio::sync::watch::Receiver;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
@@ -53,6 +54,7 @@ pub use self::verify::Seen;
 pub(crate) use self::verify::observing_client;
 use self::webhook::{Event, Webhook};
 use super::pair::Pair;
+use super::supervised::{PAUSES, supervised};
 use super::{Certificates, Renewed, Served, Source, self_signed};
 use crate::config::{Acme, AcmeStorage, Config, HostPattern};
 use crate::database::Database;
@@ -79,6 +81,8 @@ struct Shared {
     storage: Arc<dyn Storage>,
     challenges: Arc<Challenges>,
     orders: Semaphore,
+    /// Held while what was ordered for all names is counted, and a new order added to it.
+    counting: tokio::sync::Mutex<()>,
     webhook: Option<Webhook>,
 }
 
@@ -145,6 +149,7 @@ impl Managed {
             storage,
             challenges,
             orders: Semaphore::new(ORDERS_AT_ONCE),
+            counting: tokio::sync::Mutex::default(),
             webhook: acme
                 .webhook
                 .as_ref()
@@ -160,18 +165,28 @@ impl Managed {
         Ok((managed, served))
     }
 
-    /// Keeps every name's certificate fresh, for ever. `https` is where our own listeners are.
-    pub(super) async fn run(&self, certificates: &Arc<Certificates>, https: Vec<SocketAddr>) {
+    /// Keeps every name's certificate fresh until `shutdown` says true or its sender is gone, and then
+    /// tells `acme.webhook` what is left to tell, however long that takes. `https` is where our own
+    /// listeners are.
+    pub(super) async fn run(
+        &self,
+        certificates: &Arc<Certificates>,
+        https: Vec<SocketAddr>,
+        mut shutdown: Receiver<bool>,
+    ) {
         let https: Arc<[SocketAddr]> = https.into();
-        // Dropped with this future: at the end of the program no order goes on.
         let mut tasks = JoinSet::new();
         for keeper in &self.keepers {
             let (keeper, shared) = (Arc::clone(keeper), Arc::clone(&self.shared));
             let (certificates, https) = (Arc::clone(certificates), Arc::clone(&https));
-            tasks.spawn(async move { keeper.supervised(&shared, &certificates, &https).await });
+            tasks.spawn(async move {
+                let keep = || keeper.run(&shared, &certificates, &https);
+                supervised(keeper.name(), &certificates.panics, PAUSES, keep).await;
+            });
         }
         if let Some(instances) = &self.instances {
             let (instances, keepers) = (Arc::clone(instances), self.keepers.clone());
+            let certificates = Arc::clone(certificates);
             tasks.spawn(async move {
                 let look = |name: Option<&str>| {
                     for keeper in &keepers {
@@ -180,16 +195,25 @@ impl Managed {
                         }
                     }
                 };
-                instances.follow(look).await;
+                let what = "following the other instances";
+                let follow = || instances.follow(look);
+                supervised(what, &certificates.panics, PAUSES, follow).await;
             });
         }
-        let shared = Arc::clone(&self.shared);
-        tasks.spawn(async move {
-            if let Some(webhook) = &shared.webhook {
+        let telling = supervised("acme.webhook", &certificates.panics, PAUSES, async || {
+            if let Some(webhook) = &self.shared.webhook {
                 webhook.run().await;
             }
         });
-        while tasks.join_next().await.is_some() {}
+        let stopped = async {
+            let _ = shutdown.wait_for(|stop| *stop).await;
+            // No order goes on; what runs is taken up at the next start.
+            tasks.shutdown().await;
+            if let Some(webhook) = &self.shared.webhook {
+                webhook.close();
+            }
+        };
+        tokio::join!(telling, stopped);
     }
 
     /// Where instances meet, if they do.

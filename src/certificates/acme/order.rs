@@ -59,7 +59,7 @@ impl Job<'_> {
         let ordered = match self.ordered(&account).await {
             // The account is looked up by its key, so a CA that lost it says so here first.
             Err(failure) if failure.kind == Kind::AccountGone => {
-                self.directory.forget(self.storage).await?;
+                self.directory.forget(self.storage, &account).await?;
                 self.forget().await?;
                 let account = self.directory.account(self.storage).await?;
                 self.ordered(&account).await

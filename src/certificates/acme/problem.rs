@@ -71,11 +71,11 @@ impl Failure {
         }
     }
 
-    /// What `error` means in the answer to a registration. CAs tell in different ways that they do
-    /// not know a customer (RFC 8555, section 7.3.4, leaves it to them).
-    pub(super) fn of_registration(error: &Error, client: &Client, is_customer: bool) -> Self {
+    /// What `error` means in the answer to a customer's registration. CAs tell in different ways that
+    /// they do not know a customer (RFC 8555, section 7.3.4, leaves it to them).
+    pub(super) fn of_customer(error: &Error, client: &Client) -> Self {
         match error {
-            Error::Api(problem) if is_customer && ABOUT_CUSTOMERS.contains(&short(problem)) => {
+            Error::Api(problem) if ABOUT_CUSTOMERS.contains(&short(problem)) => {
                 Self {
                     words: format!(
                         "the CA ({}) does not accept acme.eab_kid with acme.eab_hmac_key: {}; copy both again as your account there shows them",

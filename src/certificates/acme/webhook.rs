@@ -15,10 +15,9 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use parking_lot::Mutex;
 use serde::Serialize;
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, MutexGuard, Notify, mpsc};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
@@ -88,8 +87,9 @@ pub(super) struct Webhook {
     url: Uri,
     http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     queue: mpsc::Sender<Message>,
-    /// Taken by [`run`](Self::run).
-    waiting: Mutex<Option<mpsc::Receiver<Message>>>,
+    /// Held by [`run`](Self::run).
+    waiting: Mutex<mpsc::Receiver<Message>>,
+    closing: Notify,
 }
 
 impl Webhook {
@@ -109,7 +109,8 @@ impl Webhook {
                 .context("acme.webhook cannot be used as a URL")?,
             http: Client::builder(TokioExecutor::new()).build(connector),
             queue,
-            waiting: Mutex::new(Some(waiting)),
+            waiting: Mutex::new(waiting),
+            closing: Notify::new(),
         })
     }
 
@@ -125,14 +126,33 @@ impl Webhook {
         }
     }
 
-    /// Sends what there is to tell, for ever.
+    /// Sends what there is to tell until it is [closed](Self::close) and everything is told. What is
+    /// still to be told when this is dropped before gets a line in the log.
     pub(super) async fn run(&self) {
-        let Some(mut waiting) = self.waiting.lock().take() else {
-            return;
+        let mut untold = Untold {
+            waiting: self.waiting.lock().await,
+            sending: 0,
         };
-        while let Some(message) = waiting.recv().await {
+        loop {
+            let message = tokio::select! {
+                message = untold.waiting.recv() => message,
+                () = self.closing.notified() => {
+                    untold.waiting.close();
+                    continue;
+                }
+            };
+            let Some(message) = message else {
+                return;
+            };
+            untold.sending = 1;
             self.send(&message).await;
+            untold.sending = 0;
         }
+    }
+
+    /// Nothing more comes to be told.
+    pub(super) fn close(&self) {
+        self.closing.notify_one();
     }
 
     async fn send(&self, message: &Message) {
@@ -170,6 +190,21 @@ impl Webhook {
     }
 }
 
+/// What waits, and says so if it is lost.
+struct Untold<'a> {
+    waiting: MutexGuard<'a, mpsc::Receiver<Message>>,
+    sending: usize,
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        let lost = self.waiting.len() + self.sending;
+        if lost > 0 {
+            warn!("acme.webhook is not told of {lost} events: there was no time left at the stop");
+        }
+    }
+}
+
 fn refused(status: StatusCode) -> String {
     let hint = if status.is_redirection() {
         "; redirects are not followed, write the final URL"
@@ -181,12 +216,16 @@ fn refused(status: StatusCode) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
     use time::macros::datetime;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
 
     use super::*;
+    use crate::certificates::testing::{Authority, logged_while};
 
     fn expiring() -> Event {
         Event::Expiring {
@@ -197,7 +236,10 @@ mod tests {
     }
 
     /// Reads one request, answers it with `status`, and gives back its body.
-    async fn receive(mut socket: TcpStream, status: &str) -> serde_json::Value {
+    async fn receive(
+        mut socket: impl AsyncRead + AsyncWrite + Unpin,
+        status: &str,
+    ) -> serde_json::Value {
         let mut request = Vec::new();
         loop {
             let text = String::from_utf8_lossy(&request).into_owned();
@@ -230,7 +272,7 @@ mod tests {
         };
         let received = tokio::select! {
             received = received => received,
-            () = webhook.run() => unreachable!("it never ends"),
+            () = webhook.run() => unreachable!("it is not closed"),
         };
         assert_eq!(received[0], received[1]);
         let mut message = received[0].clone();
@@ -250,8 +292,67 @@ mod tests {
         for _ in 0..QUEUE + 10 {
             webhook.tell("a.test", expiring());
         }
-        let mut waiting = webhook.waiting.lock().take().unwrap();
-        let waited = std::iter::from_fn(|| waiting.try_recv().ok()).count();
-        assert_eq!(waited, QUEUE);
+        assert_eq!(webhook.waiting.lock().await.len(), QUEUE);
+    }
+
+    #[tokio::test]
+    async fn what_waits_at_the_end_is_told_over_tls() {
+        crate::certificates::install_crypto_provider();
+        let directory = tempfile::tempdir().unwrap();
+        let (authority, stranger) = (Authority::new(), Authority::named("Stranger"));
+        let leaf = authority.leaf(&["localhost"]);
+        let root = directory.path().join("root.pem");
+        std::fs::write(&root, &authority.pem).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(leaf.server_config()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let url = Secret::new(format!("https://localhost:{port}/hook"));
+        let webhook = Webhook::new(&url, Some(&root)).unwrap();
+        for name in ["a.test", "b.test"] {
+            webhook.tell(name, expiring());
+        }
+        webhook.close();
+        let received = async {
+            let mut names = Vec::new();
+            while names.len() < 2 {
+                let (socket, _) = listener.accept().await.unwrap();
+                let socket = acceptor.accept(socket).await.unwrap();
+                let message = receive(socket, "204 No Content").await;
+                names.push(message["name"].as_str().unwrap().to_owned());
+            }
+            names
+        };
+        let (received, ()) = tokio::join!(received, webhook.run());
+        assert_eq!(received, ["a.test", "b.test"]);
+
+        // A server that somebody else vouches for is told nothing.
+        std::fs::write(&root, &stranger.pem).unwrap();
+        let webhook = Webhook::new(&url, Some(&root)).unwrap();
+        let refused = async {
+            let (socket, _) = listener.accept().await.unwrap();
+            acceptor.accept(socket).await.is_err()
+        };
+        let (refused, attempt) = tokio::join!(refused, webhook.attempt(Bytes::new()));
+        assert!(refused && attempt.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_lost_at_the_end_is_not_lost_in_silence() {
+        crate::certificates::install_crypto_provider();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Secret::new(format!("http://{}/", listener.local_addr().unwrap()));
+        let webhook = Webhook::new(&url, None).unwrap();
+        for _ in 0..3 {
+            webhook.tell("a.test", expiring());
+        }
+        let log = logged_while(async {
+            // Nobody ever answers.
+            tokio::select! {
+                () = webhook.run() => unreachable!("it is not closed"),
+                connection = listener.accept() => drop(connection.unwrap()),
+            }
+        });
+        let log = log.await;
+        assert!(log.contains("not told of 3 events"), "{log}");
     }
 }

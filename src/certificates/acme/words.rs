@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::schedule::{FAILED_VALIDATIONS, Limit, Reason, SAME_NAMES};
+use super::schedule::{Limit, Reason, registered_domain};
 
 /// Why a certificate is ordered.
 pub(super) fn reason(reason: Reason) -> &'static str {
@@ -25,13 +25,21 @@ pub(super) fn refusal(
     last_error: Option<&str>,
 ) -> String {
     let until = shown(until);
+    let allowed = limit.allowed();
     let why = match limit {
         Limit::SameNames => format!(
-            "it would be certificate number {SAME_NAMES} for this name in 7 days, and public CAs lock a name out for a week then; is tls.certs_dir lost at each start?"
+            "it would be certificate number {allowed} for this name in 7 days, and public CAs lock a name out then; is tls.certs_dir lost at each start?"
         ),
         Limit::FailedValidations => format!(
-            "public CAs allow {FAILED_VALIDATIONS} failed proofs of a name in an hour; the last failure: {}",
+            "public CAs allow {allowed} failed proofs of a name in an hour; the last failure: {}",
             last_error.unwrap_or("not known")
+        ),
+        Limit::Domain => format!(
+            "Let's Encrypt gives {allowed} first certificates in 7 days for all names of {} together, and a few are left for other servers; the rest follow one by one.",
+            registered_domain(name).unwrap_or(name)
+        ),
+        Limit::Orders => format!(
+            "Let's Encrypt takes {allowed} orders for first certificates from an account in 3 hours; the rest follow one by one."
         ),
     };
     format!(
@@ -71,13 +79,15 @@ mod tests {
                 Limit::FailedValidations,
                 "the last failure: port 80 is closed",
             ),
+            (Limit::Domain, "all names of example.test together"),
+            (Limit::Orders, "300 orders for first certificates"),
         ];
         for (limit, why) in table {
-            let words = refusal(limit, until, "a.test", Some("port 80 is closed"));
+            let words = refusal(limit, until, "a.example.test", Some("port 80 is closed"));
             let all = [
                 "2027-01-01T12:00:00Z",
                 why,
-                "unibody certs renew a.test --force",
+                "unibody certs renew a.example.test --force",
             ];
             for part in all {
                 assert!(words.contains(part), "{words}");

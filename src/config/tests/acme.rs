@@ -102,7 +102,11 @@ fn values_that_cannot_work_are_refused() {
         ),
         ("ca_file = \"missing.pem\"", "cannot open"),
         ("eab_kid = \"kid\"", "needs eab_hmac_key"),
-        ("eab_hmac_key = \"key\"", "needs eab_kid"),
+        ("eab_hmac_key = \"c2VjcmV0\"", "needs eab_kid"),
+        (
+            "eab_kid = \"kid\"\neab_hmac_key = \"no key\"",
+            "not base64url",
+        ),
     ];
     for (line, expected) in table {
         let mistakes = bad(&format!("[acme]\n{line}"));
@@ -114,7 +118,7 @@ fn values_that_cannot_work_are_refused() {
 
 #[test]
 fn the_hmac_key_is_not_printed() {
-    let config = good("[acme]\neab_kid = \"kid\"\neab_hmac_key = \"hunter2\"");
+    let config = good("[acme]\neab_kid = \"kid\"\neab_hmac_key = \"hunter22\"");
     let printed = config.effective_toml();
     assert!(printed.contains("eab_kid = \"kid\"") && !printed.contains("hunter2"));
     assert!(!format!("{config:?}").contains("hunter2"));

@@ -260,6 +260,19 @@ impl Storage for InDatabase {
         Ok(ledger)
     }
 
+    async fn ledgers(&self) -> anyhow::Result<Vec<(String, Ledger)>> {
+        const SELECT: &str = "SELECT name, ledger FROM acme_ledgers WHERE directory = $1";
+        let client = self.client().await?;
+        let directory: Typed<'_> = (&self.directory, Type::TEXT);
+        let rows = client.query_typed(SELECT, &[directory]).await;
+        let rows = rows.map_err(|error| unusable(&error))?;
+        let ledgers = rows.iter().filter_map(|row| {
+            let json: &str = row.get(1);
+            Some((row.get(0), Ledger::parse(json.as_bytes()).ok()?))
+        });
+        Ok(ledgers.collect())
+    }
+
     async fn save_ledger(&self, name: &str, ledger: &Ledger) -> anyhow::Result<()> {
         const INSERT: &str = "INSERT INTO acme_ledgers (directory, name, ledger) \
              VALUES ($1, $2, $3) ON CONFLICT (directory, name) DO NOTHING";
@@ -337,7 +350,7 @@ impl Storage for InDatabase {
         self.save_order(&name, Some(&written)).await?;
         let read = self.order(&name).await?;
         self.save_order(&name, None).await?;
-        if read.is_none() {
+        if read.as_ref() != Some(&written) {
             return Err(anyhow!(
                 "what is written to the database does not read the same; database.url must name one writable server"
             ));

@@ -8,9 +8,11 @@ use tracing::info;
 
 use super::suggestion::identifier_of;
 use super::{Keeper, LOOK, SOON, random};
-use crate::certificates::acme::ledger::Ledger;
+use crate::certificates::acme::ledger::{Ledger, neighbours};
 use crate::certificates::acme::problem::Failure;
-use crate::certificates::acme::schedule::{Decision, Lifetime, Situation, Wish, decide};
+use crate::certificates::acme::schedule::{
+    Decision, Lifetime, Limit, Neighbours, Situation, Wish, decide,
+};
 use crate::certificates::acme::verify::Seen;
 use crate::certificates::acme::words::shown;
 use crate::certificates::acme::{Shared, serve};
@@ -31,13 +33,7 @@ impl Look<'_> {
         let name = &self.keeper.name;
         let current = match self.current().await {
             Ok(current) => current,
-            Err(error) => {
-                self.note_error(&format!("{error:#}"));
-                // What cannot be read cannot be replaced either: that answers a wish.
-                *self.keeper.wish.lock() = Wish::None;
-                self.keeper.settle();
-                return LOOK;
-            }
+            Err(error) => return self.rest_unread(&error),
         };
         self.verify(current.as_ref()).await;
         let mut ledger = self.ledger().await;
@@ -48,24 +44,14 @@ impl Look<'_> {
         self.tell_of_the_end(now, decision, current.as_ref(), &mut ledger)
             .await;
         match decision {
-            Decision::Wait(until) => {
-                self.keeper.settle();
-                pause(now, until, &ledger)
-            }
-            Decision::Refuse(_, until) => {
-                // A wish that a limit refuses is answered by the refusal.
-                *self.keeper.wish.lock() = Wish::None;
-                self.keeper.settle();
-                pause(now, until, &ledger)
-            }
             Decision::Order(_) => {
                 // The semaphore is never closed.
                 let _permit = self.shared.orders.acquire().await;
                 match self.shared.storage.try_lock(name).await {
                     Ok(Some(lock)) => {
-                        self.order().await;
+                        let pause = self.order().await;
                         drop(lock);
-                        StdDuration::ZERO
+                        pause
                     }
                     Ok(None) => SOON,
                     Err(error) => {
@@ -81,7 +67,37 @@ impl Look<'_> {
                     }
                 }
             }
+            Decision::Wait(_) | Decision::Refuse(..) => self.rest(now, decision, &ledger),
         }
+    }
+
+    /// Ends a look without an order: whoever wished for one has an answer. Says when to look again.
+    pub(super) fn rest(
+        &self,
+        now: OffsetDateTime,
+        decision: Decision,
+        ledger: &Ledger,
+    ) -> StdDuration {
+        let until = match decision {
+            Decision::Order(_) => now,
+            Decision::Wait(until) => until,
+            Decision::Refuse(_, until) => {
+                // A wish that a limit refuses is answered by the refusal.
+                *self.keeper.wish.lock() = Wish::None;
+                until
+            }
+        };
+        self.keeper.settle();
+        pause(now, until, ledger)
+    }
+
+    /// The same when the certificate in storage cannot be read.
+    pub(super) fn rest_unread(&self, error: &anyhow::Error) -> StdDuration {
+        self.note_error(&format!("{error:#}"));
+        // What cannot be read cannot be replaced either.
+        *self.keeper.wish.lock() = Wish::None;
+        self.keeper.settle();
+        LOOK
     }
 
     /// The certificate in storage, served if it is not yet: another instance may have got it.
@@ -131,11 +147,39 @@ impl Look<'_> {
         saved.map_err(|error| Failure::ours(format!("{error:#}")))
     }
 
+    /// What is due, as far as this name's own ledger tells.
     pub(super) fn decide(
         &self,
         now: OffsetDateTime,
         current: Option<&Pair>,
         ledger: &Ledger,
+    ) -> Decision {
+        self.decide_beside(now, current, ledger, None)
+    }
+
+    /// The same, and whether orders for other names leave room for one where the CA counts those, too.
+    pub(super) async fn decide_among_all(
+        &self,
+        now: OffsetDateTime,
+        current: Option<&Pair>,
+        ledger: &Ledger,
+    ) -> anyhow::Result<Decision> {
+        let decision = self.decide(now, current, ledger);
+        let is_first = matches!(decision, Decision::Order(_)) && current.is_none();
+        if !is_first || !Limit::Domain.is_of(self.shared.settings.ca()) {
+            return Ok(decision);
+        }
+        let all = self.shared.storage.ledgers().await?;
+        let neighbours = neighbours(now, &self.keeper.name, ledger, &all);
+        Ok(self.decide_beside(now, current, ledger, Some(&neighbours)))
+    }
+
+    fn decide_beside(
+        &self,
+        now: OffsetDateTime,
+        current: Option<&Pair>,
+        ledger: &Ledger,
+        neighbours: Option<&Neighbours>,
     ) -> Decision {
         let history = ledger.history();
         let identifier = current.and_then(identifier_of);
@@ -149,7 +193,10 @@ impl Look<'_> {
                 certificate: current.map(lifetime),
                 suggested: suggestion.and_then(|suggestion| suggestion.chosen),
                 history: &history,
-                validations: self.shared.settings.challenges.len(),
+                neighbours,
+                ca: self.shared.settings.ca(),
+                // There are two kinds.
+                challenges: u16::try_from(self.shared.settings.challenges.len()).unwrap_or(2),
                 wish: *self.keeper.wish.lock(),
             },
         )

@@ -14,18 +14,15 @@ mod suggestion;
 mod telling;
 
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
 use std::time::Duration as StdDuration;
 
-use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use tracing::error;
 use uuid::Uuid;
 
 use self::look::Look;
 use super::ledger::Ledger;
-use super::schedule::Wish;
+use super::schedule::{Limit, Wish};
 use super::verify::Seen;
 use super::{Shared, Status};
 use crate::certificates::Certificates;
@@ -33,7 +30,7 @@ use crate::certificates::Certificates;
 /// How often storage, schedule and listener are looked at, give or take a tenth: another
 /// instance may have renewed, and while a machine sleeps a long timer means nothing.
 const LOOK: StdDuration = StdDuration::from_mins(10);
-/// How soon to look again while another instance orders, or after a panic.
+/// How soon to look again while another instance orders.
 const SOON: StdDuration = StdDuration::from_secs(10);
 /// No pause is shorter, so that no mistake of ours becomes a busy loop.
 const SHORTEST: StdDuration = StdDuration::from_millis(100);
@@ -50,8 +47,8 @@ pub(super) struct Keeper {
     settled: watch::Sender<u64>,
     /// What could not be written; it counts all the same until this process ends.
     unsaved: Mutex<Option<Ledger>>,
-    /// What was said of a refused order, which is said once.
-    refused: Mutex<Option<String>>,
+    /// The limit for which an order was refused, which is said once.
+    refused: Mutex<Option<Limit>>,
 }
 
 impl Keeper {
@@ -106,8 +103,8 @@ impl Keeper {
         self.wake.notify_one();
     }
 
-    /// Looks again and again, and goes on after a panic.
-    pub(super) async fn supervised(
+    /// Looks again and again, for ever.
+    pub(super) async fn run(
         &self,
         shared: &Shared,
         certificates: &Certificates,
@@ -120,16 +117,7 @@ impl Keeper {
             https,
         };
         loop {
-            // Nothing is left half done by a panic that the next look would trust: what counts
-            // is in storage, and the locks here hold plain values.
-            let pause = AssertUnwindSafe(look.look()).catch_unwind().await;
-            let pause = pause.unwrap_or_else(|_| {
-                error!(
-                    "{}: keeping the certificate fresh failed inside; it goes on",
-                    self.name
-                );
-                SOON
-            });
+            let pause = look.look().await;
             tokio::select! {
                 () = tokio::time::sleep(pause.max(SHORTEST)) => {}
                 () = self.wake.notified() => {}

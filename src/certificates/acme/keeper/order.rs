@@ -1,11 +1,14 @@
 //! The order, with the lock in hand: one challenge after the other, and what becomes of it.
 
+use std::time::Duration as StdDuration;
+
 use time::OffsetDateTime;
 use tracing::{info, warn};
 
 use super::look::{Look, lifetime};
 use super::random;
 use crate::certificates::acme::ari;
+use crate::certificates::acme::directory::ours;
 use crate::certificates::acme::ledger::{Ledger, ProvenBy};
 use crate::certificates::acme::order::{Issued, Job, word_of};
 use crate::certificates::acme::problem::{Failure, Kind};
@@ -16,24 +19,23 @@ use crate::certificates::pair::Pair;
 use crate::config::Challenge;
 
 impl Look<'_> {
-    /// Orders, with the lock in hand, if that is still due.
-    pub(super) async fn order(&self) {
+    /// Orders, with the lock in hand, if that is still due; says when to look again.
+    pub(super) async fn order(&self) -> StdDuration {
         let name = &self.keeper.name;
-        let mut ledger = self.ledger().await;
-        let current = self.current().await.unwrap_or_default();
-        let now = OffsetDateTime::now_utc();
-        let Decision::Order(reason) = self.decide(now, current.as_ref(), &ledger) else {
-            return;
+        // Another instance may have ordered before it let go of the lock.
+        let current = match self.current().await {
+            Ok(current) => current,
+            Err(error) => return self.rest_unread(&error),
         };
-        *self.keeper.wish.lock() = Wish::None;
-        info!(
-            "{name}: ordering a certificate from {} ({})",
-            self.shared.directory.client.host(),
-            words::reason(reason)
-        );
-        ledger.begin(now);
-        let outcome = match self.prepared(&ledger).await {
-            Ok(()) => self.tried(current.as_ref(), &mut ledger).await,
+        let mut ledger = self.ledger().await;
+        let begun = {
+            // From the count of what was ordered until this order is counted, nobody else counts.
+            let _counting = self.shared.counting.lock().await;
+            self.begin(current.as_ref(), &mut ledger).await
+        };
+        let outcome = match begun {
+            Ok(Some(rest)) => return rest,
+            Ok(None) => self.tried(current.as_ref(), &mut ledger).await,
             Err(failure) => Err(failure),
         };
         match outcome {
@@ -59,23 +61,47 @@ impl Look<'_> {
             }
             Err(failure) => self.fail(&mut ledger, &failure, current.as_ref()).await,
         }
+        StdDuration::ZERO
     }
 
-    /// Nothing is asked of the CA before what it answers can be kept.
-    async fn prepared(&self, ledger: &Ledger) -> Result<(), Failure> {
-        let storage = &self.shared.storage;
-        storage
-            .probe(&self.keeper.name)
-            .await
-            .map_err(|error| Failure::ours(format!("{error:#}")))?;
-        self.save(ledger).await
+    /// Writes the order down before the CA hears of it; answers when to look again if it is not due.
+    async fn begin(
+        &self,
+        current: Option<&Pair>,
+        ledger: &mut Ledger,
+    ) -> Result<Option<StdDuration>, Failure> {
+        let name = &self.keeper.name;
+        let now = OffsetDateTime::now_utc();
+        let decision = self.decide_among_all(now, current, ledger).await;
+        let reason = match decision.map_err(ours)? {
+            Decision::Order(reason) => reason,
+            rest => {
+                self.tell(rest, ledger);
+                return Ok(Some(self.rest(now, rest, ledger)));
+            }
+        };
+        *self.keeper.wish.lock() = Wish::None;
+        info!(
+            "{name}: ordering a certificate from {} ({})",
+            self.shared.directory.client.host(),
+            words::reason(reason)
+        );
+        match current {
+            Some(_) => ledger.begin_renewal(now),
+            None => ledger.begin(now),
+        }
+        // Nothing is asked of the CA before what it answers can be kept.
+        self.shared.storage.probe(name).await.map_err(ours)?;
+        self.save(ledger).await?;
+        Ok(None)
     }
 
     /// Tries the challenges one after the other, as far as the next one may help, and stores what is issued.
     async fn tried(&self, current: Option<&Pair>, ledger: &mut Ledger) -> Result<Pair, Failure> {
         let shared = self.shared;
+        let directory = shared.directory.apart();
         let job = Job {
-            directory: &shared.directory,
+            directory: &directory,
             storage: &*shared.storage,
             challenges: &shared.challenges,
             name: &self.keeper.name,

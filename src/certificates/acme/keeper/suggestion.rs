@@ -29,9 +29,10 @@ impl Look<'_> {
             ledger.suggestion = before;
             return;
         }
-        let answer = self.shared.directory.renewal_info(&identifier).await;
+        let directory = self.shared.directory.apart();
+        let answer = directory.renewal_info(&identifier).await;
         let suggestion = match answer {
-            Ok(Some((info, retry_after))) => {
+            Ok(Some((info, retry_after))) if info.window.is_valid() => {
                 let suggestion = Suggestion::of(
                     certificate,
                     before.as_ref(),
@@ -44,7 +45,7 @@ impl Look<'_> {
                 suggestion
             }
             // No opinion, or no answer: not worth a line; the lifetime says when.
-            Ok(None) | Err(_) => Suggestion::unanswered(certificate, before.as_ref(), now),
+            Ok(_) | Err(_) => Suggestion::unanswered(certificate, before.as_ref(), now),
         };
         ledger.suggestion = Some(suggestion);
         // Lost, it is asked again.

@@ -3,9 +3,9 @@
 use time::OffsetDateTime;
 use tracing::warn;
 
-use super::look::Look;
+use super::look::{Look, lifetime};
 use crate::certificates::acme::ledger::Ledger;
-use crate::certificates::acme::schedule::Decision;
+use crate::certificates::acme::schedule::{Decision, is_expiring};
 use crate::certificates::acme::webhook::Event;
 use crate::certificates::acme::words;
 use crate::certificates::pair::Pair;
@@ -16,33 +16,31 @@ impl Look<'_> {
         let (until, refusal) = match decision {
             Decision::Order(_) => return,
             Decision::Wait(until) => (until, None),
-            Decision::Refuse(limit, until) => {
-                let last_error = ledger.last_error();
-                let words = words::refusal(limit, until, &self.keeper.name, last_error);
-                (until, Some(words))
-            }
+            Decision::Refuse(limit, until) => (until, Some(limit)),
         };
+        let name = &self.keeper.name;
         let mut status = self.keeper.status.lock();
         status.next_attempt = Some(until);
         if status.last_error.is_none() {
             status.last_error = ledger.last_error().map(str::to_owned);
         }
-        let mut refused = self.keeper.refused.lock();
-        if let Some(words) = &refusal {
-            if refused.as_ref() != Some(words) {
-                warn!("{}: {words}", self.keeper.name);
+        let before = std::mem::replace(&mut *self.keeper.refused.lock(), refusal);
+        if let Some(limit) = refusal {
+            let words = words::refusal(limit, until, name, ledger.last_error());
+            status.last_error = Some(words.clone());
+            // Said once: until when may change with every order for another name.
+            if before != refusal {
+                warn!("{name}: {words}");
                 let event = Event::Failed {
-                    error: words.clone(),
+                    error: words,
                     next_attempt: until,
                     not_after: status.stored.as_ref().map(|stored| stored.not_after),
                 };
-                self.shared.tell(&self.keeper.name, event);
+                self.shared.tell(name, event);
             }
-            status.last_error = Some(words.clone());
-        } else if refused.is_some() {
+        } else if before.is_some() {
             status.last_error = ledger.last_error().map(str::to_owned);
         }
-        *refused = refusal;
     }
 
     /// Tells `acme.webhook`, once, of a certificate that has come near its end and is not about to be
@@ -54,13 +52,12 @@ impl Look<'_> {
         current: Option<&Pair>,
         ledger: &mut Ledger,
     ) {
-        let Some(facts) = current.map(Pair::facts) else {
+        let Some(pair) = current else {
             return;
         };
-        let near = (facts.not_after - now) * 3 < facts.not_after - facts.not_before;
+        let facts = pair.facts();
         let is_told = ledger.told_of.as_ref() == Some(&facts.serial);
-        let is_ordered = matches!(decision, Decision::Order(_));
-        if self.shared.webhook.is_none() || !near || is_told || is_ordered {
+        if self.shared.webhook.is_none() || is_told || !is_expiring(now, lifetime(pair), decision) {
             return;
         }
         let event = Event::Expiring {

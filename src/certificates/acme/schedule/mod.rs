@@ -4,9 +4,15 @@
 //! suggested ([RFC 9773](https://www.rfc-editor.org/rfc/rfc9773)), and what the ledger remembers;
 //! it answers "order now" or "not before". [`retry_at`] says when to try again after a failure.
 
+mod limits;
+
 use std::time::Duration as StdDuration;
 
 use time::{Duration, OffsetDateTime};
+
+pub use self::limits::Limit;
+pub(super) use self::limits::registered_domain;
+use crate::config::Ca;
 
 /// Certificates that live shorter than this are renewed at half of their life.
 const SHORT_LIFETIME: Duration = Duration::days(10);
@@ -23,12 +29,9 @@ const DAILY: Duration = Duration::days(1);
 const JITTER: f64 = 0.25;
 /// Towards the end of a certificate attempts come closer to each other, but not closer than this.
 const LAST_SECOND: Duration = Duration::seconds(1);
-/// What public CAs allow for one set of names, and in what time.
-pub(super) const SAME_NAMES: usize = 5;
-pub(super) const SAME_NAMES_WINDOW: Duration = Duration::days(7);
-/// What public CAs allow one name to fail, and in what time.
-pub(super) const FAILED_VALIDATIONS: usize = 5;
-pub(super) const FAILED_VALIDATIONS_WINDOW: Duration = Duration::hours(1);
+/// A certificate that would take more than this many in [`Limit::SameNames`]'s period to be kept counts
+/// towards no limit: a CA whose certificates live so short cannot have that one.
+const KEPT_WITH: i32 = 4;
 
 /// From when to when a certificate is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +53,15 @@ pub struct History {
     pub failed_validations: Vec<OffsetDateTime>,
 }
 
+/// What the ledgers of all names remember together. Renewals are not in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Neighbours {
+    /// When names of the same registered domain got a certificate.
+    pub in_domain: Vec<OffsetDateTime>,
+    /// When anything was ordered.
+    pub orders: Vec<OffsetDateTime>,
+}
+
 /// Everything a decision rests on.
 #[derive(Debug, Clone)]
 pub struct Situation<'a> {
@@ -59,8 +71,13 @@ pub struct Situation<'a> {
     pub suggested: Option<OffsetDateTime>,
     /// What was before.
     pub history: &'a History,
-    /// How many validations one attempt may cost.
-    pub validations: usize,
+    /// What was before with other names; `None` where nobody has looked, which delays nothing.
+    pub neighbours: Option<&'a Neighbours>,
+    /// Who is asked.
+    pub ca: Ca,
+    /// How many ways to prove the name one attempt may try: each costs an order, and may cost a failed
+    /// validation.
+    pub challenges: u16,
     /// A person asked for it.
     pub wish: Wish,
 }
@@ -105,15 +122,6 @@ pub enum Reason {
     Wished,
 }
 
-/// A limit that public CAs have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Limit {
-    /// Certificates for the same names in seven days.
-    SameNames,
-    /// Failed validations of a name in an hour.
-    FailedValidations,
-}
-
 /// Whether to order at `now`.
 #[must_use]
 pub fn decide(now: OffsetDateTime, situation: &Situation<'_>) -> Decision {
@@ -135,22 +143,42 @@ pub fn decide(now: OffsetDateTime, situation: &Situation<'_>) -> Decision {
     {
         return Decision::Wait(next);
     }
-    let full = FAILED_VALIDATIONS + 1 - situation.validations.min(FAILED_VALIDATIONS);
-    if let Some(free) = free_at(
-        now,
+    match refusal(now, situation, reason) {
+        Some((limit, free)) => Decision::Refuse(limit, free),
+        None => Decision::Order(reason),
+    }
+}
+
+/// The limit that an order for this reason would break, and until when. The last to yield counts.
+fn refusal(
+    now: OffsetDateTime,
+    situation: &Situation<'_>,
+    reason: Reason,
+) -> Option<(Limit, OffsetDateTime)> {
+    let Situation {
+        history,
+        challenges,
+        ..
+    } = *situation;
+    let mut limits = vec![(
+        Limit::FailedValidations,
         &history.failed_validations,
-        FAILED_VALIDATIONS_WINDOW,
-        full,
-    ) {
-        return Decision::Refuse(Limit::FailedValidations, free);
+        challenges,
+    )];
+    // A renewal that the CA itself suggested counts towards none of its limits for orders.
+    if reason != Reason::Suggested {
+        limits.push((Limit::SameNames, &history.issued, 1));
     }
-    // A renewal that the CA itself suggested does not count towards its limits.
-    let exempt = matches!(reason, Reason::Suggested);
-    if !exempt && let Some(free) = free_at(now, &history.issued, SAME_NAMES_WINDOW, SAME_NAMES - 1)
-    {
-        return Decision::Refuse(Limit::SameNames, free);
+    // A renewal, whoever thought of it, counts towards none for first certificates.
+    if let (None, Some(neighbours)) = (situation.certificate, situation.neighbours) {
+        limits.push((Limit::Domain, &neighbours.in_domain, 1));
+        limits.push((Limit::Orders, &neighbours.orders, challenges));
     }
-    Decision::Order(reason)
+    limits
+        .into_iter()
+        .filter(|(limit, ..)| limit.is_of(situation.ca))
+        .filter_map(|(limit, events, wanted)| Some((limit, limit.free_at(now, events, wanted)?)))
+        .max_by_key(|(_, free)| *free)
 }
 
 /// When a certificate is due without any hindrance, and why.
@@ -191,12 +219,19 @@ impl Lifetime {
         (self.not_after - self.not_before).max(Duration::ZERO)
     }
 
-    /// Whether an issuance counts towards [`Limit::SameNames`]. A CA whose certificates live so short
-    /// that keeping one takes more than four in seven days cannot have that limit.
+    /// Whether an issuance counts towards the CA's limits.
     #[must_use]
     pub fn counts(self) -> bool {
-        self.length() / 2 * 4 >= SAME_NAMES_WINDOW
+        self.length() / 2 * KEPT_WITH >= Limit::SameNames.period()
     }
+}
+
+/// Whether somebody should be told that `certificate` nears its end: less than a third of its lifetime
+/// is left, and nobody is about to replace it.
+#[must_use]
+pub fn is_expiring(now: OffsetDateTime, certificate: Lifetime, decision: Decision) -> bool {
+    let near = (certificate.not_after - now) * 3 < certificate.length();
+    near && !matches!(decision, Decision::Order(_))
 }
 
 /// When to try again after the `failures`th failure in a row.
@@ -229,24 +264,6 @@ pub fn retry_at(
         _ => pause,
     };
     now + pause
-}
-
-/// When fewer than `full` of `events` lie within `window`; `None` if that is so at `now`.
-fn free_at(
-    now: OffsetDateTime,
-    events: &[OffsetDateTime],
-    window: Duration,
-    full: usize,
-) -> Option<OffsetDateTime> {
-    let mut recent: Vec<_> = events
-        .iter()
-        // A time after now is from a clock that was wrong; it would block for ever.
-        .filter(|at| **at > now - window && **at <= now)
-        .copied()
-        .collect();
-    recent.sort();
-    let surplus = recent.len().checked_sub(full)?;
-    Some(recent[surplus] + window)
 }
 
 #[cfg(test)]

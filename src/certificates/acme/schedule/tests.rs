@@ -19,7 +19,9 @@ fn situation(certificate: Option<Lifetime>, history: &History) -> Situation<'_> 
         certificate,
         suggested: None,
         history,
-        validations: 2,
+        neighbours: None,
+        ca: Ca::Other,
+        challenges: 2,
         wish: Wish::None,
     }
 }
@@ -128,7 +130,9 @@ fn what_was_before_delays() {
         issued: issued.iter().copied().map(at).collect(),
         failed_validations: failed.iter().copied().map(at).collect(),
     };
-    let four = [-6 * d, -5 * d, -4 * d, -3 * d];
+    let h = Duration::hours(1);
+    let four = [-h; 4];
+    let back = Duration::days(7) / 5 - h;
     let table = [
         (
             history(None, &[], &[]),
@@ -158,18 +162,18 @@ fn what_was_before_delays() {
             history(None, &four[1..], &[]),
             Wish::None,
             Order(Reason::Missing),
-            "the fourth in 7 days",
+            "the fourth",
         ),
         (
             history(None, &four, &[]),
             Wish::None,
-            Refuse(Limit::SameNames, at(d)),
+            Refuse(Limit::SameNames, at(back)),
             "the fifth",
         ),
         (
             history(None, &four, &[]),
             Wish::Renew,
-            Refuse(Limit::SameNames, at(d)),
+            Refuse(Limit::SameNames, at(back)),
             "even if wished",
         ),
         (
@@ -179,10 +183,10 @@ fn what_was_before_delays() {
             "unless forced",
         ),
         (
-            history(None, &[-8 * d, -5 * d, -4 * d, -3 * d], &[]),
+            history(None, &[-2 * d, -h, -h, -h], &[]),
             Wish::None,
             Order(Reason::Missing),
-            "old ones do not count",
+            "one of five comes back every 34 hours",
         ),
         (
             history(None, &[d, d, d, d], &[]),
@@ -197,9 +201,9 @@ fn what_was_before_delays() {
             "3 + 2 failures are allowed",
         ),
         (
-            history(None, &[], &[-50 * m, -9 * m, -8 * m, -m]),
+            history(None, &[], &[-m; 4]),
             Wish::None,
-            Refuse(Limit::FailedValidations, at(10 * m)),
+            Refuse(Limit::FailedValidations, at(11 * m)),
             "6 in an hour are not",
         ),
     ];
@@ -275,6 +279,30 @@ fn failures_back_off() {
 }
 
 #[test]
+fn somebody_is_told_of_an_end_that_nobody_prevents() {
+    let d = Duration::days(1);
+    let wait = Decision::Wait(START + 89 * d);
+    let refuse = Decision::Refuse(Limit::SameNames, START + 89 * d);
+    let table = [
+        (60 * d, wait, false, "a third is left"),
+        (60 * d + Duration::SECOND, wait, true, "less is left"),
+        (61 * d, refuse, true, "and a limit is in the way"),
+        (
+            61 * d,
+            Decision::Order(Reason::Due),
+            false,
+            "about to be replaced",
+        ),
+        (91 * d, wait, true, "over"),
+        (-d, wait, false, "not valid yet"),
+    ];
+    for (now, decision, expected, why) in table {
+        let found = is_expiring(START + now, lifetime(90 * d), decision);
+        assert_eq!(found, expected, "{why}");
+    }
+}
+
+#[test]
 fn only_long_certificates_count_towards_the_limit() {
     let table = [
         (90 * 24, true),
@@ -333,5 +361,106 @@ proptest! {
             let later = now + Duration::seconds(later);
             prop_assert!(matches!(decide(later, &situation), Decision::Order(_)));
         }
+    }
+}
+
+/// A long-lived certificate's neighbours: forty-five first certificates in its domain, or hundreds of orders.
+#[test]
+fn what_was_ordered_for_other_names_delays_first_certificates() {
+    use Decision::{Order, Refuse};
+    let (d, m) = (Duration::days(1), Duration::minutes(1));
+    let history = History::default();
+    let crowd = |in_domain: usize, orders: usize| Neighbours {
+        in_domain: vec![START; in_domain],
+        orders: vec![START; orders],
+    };
+    let old = Some(Lifetime {
+        not_before: START - 80 * d,
+        not_after: START + 10 * d,
+    });
+    let next = START + Duration::days(7) / 50;
+    let le = Ca::LetsEncrypt;
+    let table = [
+        (
+            crowd(44, 0),
+            None,
+            le,
+            Wish::None,
+            Order(Reason::Missing),
+            "room",
+        ),
+        (
+            crowd(45, 0),
+            None,
+            le,
+            Wish::None,
+            Refuse(Limit::Domain, next),
+            "full",
+        ),
+        (
+            crowd(45, 0),
+            None,
+            le,
+            Wish::Renew,
+            Refuse(Limit::Domain, next),
+            "even if wished",
+        ),
+        (
+            crowd(45, 0),
+            None,
+            le,
+            Wish::Force,
+            Order(Reason::Wished),
+            "unless forced",
+        ),
+        (
+            crowd(45, 0),
+            old,
+            le,
+            Wish::None,
+            Order(Reason::Due),
+            "renewals are not counted",
+        ),
+        (
+            crowd(45, 0),
+            None,
+            Ca::Other,
+            Wish::None,
+            Order(Reason::Missing),
+            "another CA",
+        ),
+        (
+            crowd(0, 278),
+            None,
+            le,
+            Wish::None,
+            Order(Reason::Missing),
+            "room for two orders",
+        ),
+        (
+            crowd(0, 279),
+            None,
+            le,
+            Wish::None,
+            Refuse(Limit::Orders, START + m * 3 / 5),
+            "and not for two",
+        ),
+        (
+            crowd(45, 299),
+            None,
+            le,
+            Wish::None,
+            Refuse(Limit::Domain, next),
+            "the limit that lasts longer is told",
+        ),
+    ];
+    for (neighbours, certificate, ca, wish, expected, why) in table {
+        let situation = Situation {
+            neighbours: Some(&neighbours),
+            ca,
+            wish,
+            ..situation(certificate, &history)
+        };
+        assert_eq!(decide(START, &situation), expected, "{why}");
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use async_trait::async_trait;
+use percent_encoding::percent_decode_str;
 use tracing::warn;
 use url::Url;
 
@@ -68,6 +69,22 @@ impl Files {
         };
         set_aside(&path, &error);
         Ok(Ledger::new())
+    }
+
+    /// The ledgers of all names. Those that cannot be read are their own keepers' business.
+    fn load_ledgers(&self) -> anyhow::Result<Vec<(String, Ledger)>> {
+        let place = self.root.join(&self.place);
+        let entries = match fs::read_dir(&place) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(unusable(&place, "read", &error)),
+        };
+        let ledgers = entries.flatten().filter_map(|entry| {
+            let json = fs::read(entry.path().join(LEDGER)).ok()?;
+            let name = unescaped(entry.file_name().to_str()?);
+            Some((name, Ledger::parse(&json).ok()?))
+        });
+        Ok(ledgers.collect())
     }
 
     /// Certificate and ledger, read and nothing else.
@@ -141,6 +158,11 @@ impl Storage for Files {
     async fn ledger(&self, name: &str) -> anyhow::Result<Ledger> {
         let (this, name) = (self.clone(), name.to_owned());
         blocking(move || this.load_ledger(&name)).await
+    }
+
+    async fn ledgers(&self) -> anyhow::Result<Vec<(String, Ledger)>> {
+        let this = self.clone();
+        blocking(move || this.load_ledgers()).await
     }
 
     async fn save_ledger(&self, name: &str, ledger: &Ledger) -> anyhow::Result<()> {
@@ -240,6 +262,11 @@ pub(super) fn escaped(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// The name that [`escaped`] made `text` of; no name has a slash.
+fn unescaped(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// Off this runtime's threads: a hanging network mount must not hang requests.

@@ -30,7 +30,7 @@ use crate::certificates::pair::Pair;
 /// Errors are for people: each names the place and the remedy.
 #[async_trait]
 pub trait Storage: Send + Sync + 'static {
-    /// The account's credentials as JSON, if there is an account.
+    /// The account's credentials as JSON, or the key that it is about to be registered with.
     async fn account(&self) -> anyhow::Result<Option<String>>;
     /// Keeps or (`None`) forgets them.
     async fn save_account(&self, credentials: Option<&str>) -> anyhow::Result<()>;
@@ -40,6 +40,8 @@ pub trait Storage: Send + Sync + 'static {
     async fn save_certificate(&self, name: &str, chain: &str, key: &str) -> anyhow::Result<Pair>;
     /// The ledger of `name`; a new one if there is none.
     async fn ledger(&self, name: &str) -> anyhow::Result<Ledger>;
+    /// The ledgers of all names, those that no certificate is wanted for any more among them.
+    async fn ledgers(&self) -> anyhow::Result<Vec<(String, Ledger)>>;
     /// Keeps it.
     async fn save_ledger(&self, name: &str, ledger: &Ledger) -> anyhow::Result<()>;
     /// The order for `name` that runs, or ran when a process died.
