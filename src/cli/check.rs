@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 
-use super::Outcome;
+use super::{Failure, Outcome};
 use crate::certificates::Certificates;
-use crate::config::TlsMode;
+use crate::certificates::acme::inspect;
+use crate::config::{Acme, Config, Database as Settings, Secret, TlsMode};
 use crate::database::{Database, embedded};
 
 pub(super) const HELP: &str = "\
@@ -14,32 +15,75 @@ Exit status 78 when the configuration is wrong, 1 when something it names is.
 
 Examples:
   unibody check
-  unibody check --online           also ask the database";
+  unibody check --online           also ask the database and the CA";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Also try the database
+    /// Also try the database, and the CA of tls.mode = "acme"
     #[arg(long)]
     online: bool,
 }
 
 pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
     let config = super::load(config)?;
-    // Self-signed ones are made at start; only the user's own can be wrong.
-    if matches!(config.tls.mode, TlsMode::Files(_)) {
-        Certificates::load(&config)?;
+    let mut wrong = offline(&config);
+    if arguments.online {
+        wrong.extend(super::small_runtime()?.block_on(online(&config)));
     }
-    match &config.database.url {
-        None => embedded::check_programs(config.database.bin_dir.as_deref())?,
-        Some(url) if arguments.online => super::small_runtime()?.block_on(async {
-            let database = Database::open(&config.database, url)?;
-            let client = database.client().await;
-            client
-                .map(drop)
-                .context("check database.url, or DATABASE_URL if it is set")
-        })?,
-        Some(_) => {}
+    if wrong.is_empty() {
+        println!("everything is in order");
+        return Ok(());
     }
-    println!("everything is in order");
-    Ok(())
+    for wrong in wrong {
+        eprintln!("unibody: {wrong:#}");
+    }
+    Err(Failure::Reported)
+}
+
+/// What can be seen to be wrong without asking anybody.
+fn offline(config: &Config) -> Vec<anyhow::Error> {
+    let certificates = match config.tls.mode {
+        // Self-signed ones are made at start; only the user's own can be wrong.
+        TlsMode::Files(_) => Certificates::load(config).map(drop),
+        TlsMode::Acme => inspect::roots(&config.acme),
+        TlsMode::SelfSigned | TlsMode::Off => Ok(()),
+    };
+    let database = match &config.database.url {
+        None => embedded::check_programs(config.database.bin_dir.as_deref()),
+        Some(_) => Ok(()),
+    };
+    [certificates, database]
+        .into_iter()
+        .filter_map(Result::err)
+        .collect()
+}
+
+/// What the others say who are needed.
+async fn online(config: &Config) -> Vec<anyhow::Error> {
+    let mut wrong = Vec::new();
+    if let Some(url) = &config.database.url {
+        wrong.extend(ask_database(&config.database, url).await.err());
+    }
+    // Without roots there is no way to the CA, and that has been said.
+    if config.tls.mode == TlsMode::Acme && inspect::roots(&config.acme).is_ok() {
+        wrong.extend(ask_ca(&config.acme).await);
+    }
+    wrong
+}
+
+async fn ask_database(settings: &Settings, url: &Secret) -> anyhow::Result<()> {
+    let client = Database::open(settings, url)?.client().await;
+    client
+        .map(drop)
+        .context("check database.url, or DATABASE_URL if it is set")
+}
+
+async fn ask_ca(acme: &Acme) -> Vec<anyhow::Error> {
+    match inspect::ca(acme).await {
+        Ok(ca) => {
+            let unmet = inspect::unmet(acme, &ca).into_iter();
+            unmet.map(|unmet| anyhow!(unmet)).collect()
+        }
+        Err(error) => vec![error],
+    }
 }

@@ -40,29 +40,16 @@ fn unreachable(why: &str) -> Finding {
 }
 
 fn judge(acme: &Acme, ca: &Ca) -> Vec<Finding> {
-    let host = &ca.host;
-    let offered = match ca.profiles.as_slice() {
-        [] => "no profiles".to_owned(),
-        profiles => format!("the profiles {}", profiles.join(", ")),
-    };
-    let mut findings = vec![Finding::ok(format!(
-        "certificate authority: {host} answers, and offers {offered}"
-    ))];
-    if let Some(profile) = &acme.profile
-        && !ca.profiles.contains(profile)
-    {
-        findings.push(Finding::fail(
-            format!("certificate authority: {host} has no profile \"{profile}\" (acme.profile); it offers {offered}"),
-            "name one that it offers, or remove acme.profile",
-        ));
-    }
-    if ca.external_account_required && acme.eab.is_none() {
-        findings.push(Finding::fail(
-            format!("certificate authority: {host} serves known customers only"),
-            "set acme.eab_kid and acme.eab_hmac_key as your account there shows them",
-        ));
-    }
-    findings
+    let answers = Finding::ok(format!(
+        "certificate authority: {} answers, and offers {}",
+        ca.host,
+        ca.offered()
+    ));
+    let unmet = inspect::unmet(acme, ca).into_iter().map(|unmet| {
+        let message = format!("certificate authority: {unmet}");
+        Finding::of_message(Grade::Fail, &message, "see what it offers")
+    });
+    std::iter::once(answers).chain(unmet).collect()
 }
 
 #[cfg(test)]

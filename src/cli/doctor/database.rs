@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 
+use super::count_of;
 use super::finding::{Finding, Grade};
 use crate::config::{Config, Secret};
 use crate::database::migrations::{self, State};
@@ -98,24 +99,23 @@ fn schema(facts: &Facts) -> Finding {
             "database: PostgreSQL {server} answers, and the schema is current"
         ));
     }
+    let pending = count_of(pending, "migration");
     if !facts.may_create {
         return Finding::fail(
-            format!(
-                "database: {pending} migrations are to be applied, and our role may not make tables"
-            ),
+            format!("database: {pending} not applied yet, and our role may not make tables"),
             "GRANT CREATE ON SCHEMA public TO the role in database.url, or migrate with another role",
         );
     }
     if !facts.migrates {
         return Finding::fail(
             format!(
-                "database: {pending} migrations are to be applied, and database.migrate is off: the app answers 503"
+                "database: {pending} not applied yet, and database.migrate is off: the app answers 503"
             ),
             "run `unibody migrate`",
         );
     }
     Finding::ok(format!(
-        "database: PostgreSQL {server} answers; {pending} migrations will be applied at the next start"
+        "database: PostgreSQL {server} answers; {pending} will be applied at the next start"
     ))
 }
 
@@ -155,7 +155,7 @@ mod tests {
         let table: [(&[State], bool, bool, Grade, &str); 8] = [
             (&[Applied], true, true, Grade::Ok, "is current"),
             (&[Applied], false, true, Grade::Ok, "is current"),
-            (&[Applied, Pending], true, true, Grade::Ok, "1 migrations will be applied"),
+            (&[Applied, Pending], true, true, Grade::Ok, "1 migration will be applied"),
             (&[Pending], false, true, Grade::Fail, "GRANT CREATE"),
             (&[Pending], true, false, Grade::Fail, "unibody migrate"),
             (&[Pending], false, false, Grade::Fail, "GRANT CREATE"),

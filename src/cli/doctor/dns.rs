@@ -37,7 +37,23 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
         };
         findings.extend(judge(&name, &answer, &own, public));
     }
+    for suffix in config.wildcard_hosts() {
+        let name = format!("*.{suffix}");
+        // Any label will do that nobody has a record for.
+        let answer = resolve(&format!("unibody-doctor.{suffix}")).await;
+        findings.extend(judge_wildcard(&name, &answer, &own));
+    }
     findings
+}
+
+/// A wildcard without a record of its own is no mistake: each name below it may have one.
+fn judge_wildcard(name: &str, answer: &Answer, own: &[IpAddr]) -> Vec<Finding> {
+    match answer {
+        Answer::Addresses(_) => judge(name, answer, own, false),
+        Answer::None(_) => vec![Finding::ok(format!(
+            "dns: {name} has no record of its own, so each name below it needs one that leads here"
+        ))],
+    }
 }
 
 fn judge(name: &str, answer: &Answer, own: &[IpAddr], public: bool) -> Vec<Finding> {
@@ -252,6 +268,31 @@ mod tests {
                 assert_eq!(finding.grade, *grade, "{why}");
                 assert!(finding.line(false).contains(text), "{why}: {finding:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_wildcard_needs_no_record() {
+        let own: Vec<IpAddr> = HERE.iter().map(|text| text.parse().unwrap()).collect();
+        let at = |address: &str| Answer::Addresses(vec![address.parse().unwrap()]);
+        let table = [
+            (at("203.0.113.5"), Grade::Ok, "*.a.test leads here"),
+            (
+                at("203.0.113.9"),
+                Grade::Warn,
+                "*.a.test leads to 203.0.113.9",
+            ),
+            (
+                Answer::None("unknown".into()),
+                Grade::Ok,
+                "each name below it",
+            ),
+        ];
+        for (answer, grade, text) in table {
+            let findings = judge_wildcard("*.a.test", &answer, &own);
+            assert_eq!(findings.len(), 1, "{text}");
+            assert_eq!(findings[0].grade, grade, "{text}");
+            assert!(findings[0].what.contains(text), "{findings:?}");
         }
     }
 

@@ -73,7 +73,7 @@ async fn examine(config: &Config) -> Vec<Finding> {
     findings.extend(dns::check(config).await);
     if config.tls.mode == TlsMode::Acme {
         findings.extend(ca::check(&config.acme).await);
-        findings.extend(ledger::check(config));
+        findings.extend(ledger::check(config).await);
     }
     if let TlsMode::Files(files) = &config.tls.mode {
         findings.extend(own_certificates::check(files));
@@ -114,8 +114,18 @@ fn summary(findings: &[Finding]) -> String {
         (0, _) => "nothing will surely fail",
         _ => "something will surely fail",
     };
-    let total = findings.len();
-    format!("{verdict}: {total} checks, {warnings} warnings, {failures} failures")
+    let counted = [
+        count_of(findings.len(), "check"),
+        count_of(warnings, "warning"),
+        count_of(failures, "failure"),
+    ];
+    format!("{verdict}: {}", counted.join(", "))
+}
+
+/// `1 check`, `2 checks`.
+fn count_of(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
 }
 
 #[cfg(test)]
@@ -130,23 +140,31 @@ mod tests {
             Finding::fail("d", "e"),
         );
         let table = [
-            (vec![], Grade::Ok, "everything is in order: 0"),
-            (vec![ok.clone()], Grade::Ok, "everything is in order: 1"),
+            (
+                vec![],
+                Grade::Ok,
+                "everything is in order: 0 checks, 0 warnings, 0 failures",
+            ),
+            (
+                vec![ok.clone()],
+                Grade::Ok,
+                "everything is in order: 1 check, 0 warnings, 0 failures",
+            ),
             (
                 vec![ok.clone(), warn.clone()],
                 Grade::Warn,
-                "nothing will surely fail: 2 checks, 1 warnings, 0",
+                "nothing will surely fail: 2 checks, 1 warning, 0 failures",
             ),
             (
                 vec![fail, warn, ok],
                 Grade::Fail,
-                "something will surely fail: 3 checks, 1 warnings, 1",
+                "something will surely fail: 3 checks, 1 warning, 1 failure",
             ),
         ];
         for (findings, grade, text) in table {
             assert_eq!(worst(&findings), grade, "{text}");
             let summary = summary(&findings);
-            assert!(summary.starts_with(text), "{summary}");
+            assert_eq!(summary, text);
         }
     }
 }
