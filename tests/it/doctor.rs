@@ -6,7 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 use rcgen::{CertificateParams, KeyPair};
+use serde_json::json;
 use tempfile::TempDir;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::support::database::{TestDatabase, make_traversable};
 use super::support::pebble::Pebble;
@@ -219,6 +222,35 @@ async fn what_a_ca_offers_is_told() {
     ] {
         assert!(report.said.contains(text), "{text} in:\n{}", report.said);
     }
+}
+
+#[test]
+fn what_several_instances_have_ordered_is_read_where_they_share_it() {
+    let database = TestDatabase::new();
+    let directory = "https://127.0.0.1:1/dir";
+    let attempt = json!({
+        "at": OffsetDateTime::now_utc().format(&Rfc3339).unwrap(),
+        "outcome": "issued", "serial": "01", "counts": true,
+    });
+    let ledger = json!({
+        "version": 1, "attempts": [attempt, attempt, attempt], "failures": 0,
+        "next_attempt": null, "last_error": null, "suggestion": null, "proven_by": null,
+    });
+    database.execute(&format!(
+        "INSERT INTO acme_ledgers VALUES ('{directory}', 'localhost', '{ledger}')"
+    ));
+    let config = server("")
+        + &format!(
+            "[tls]\nmode = \"acme\"\n[acme]\ndirectory = \"{directory}\"\nstorage = \"database\"\n"
+        );
+    let report = Patient::new(&config).database(&database.url).report();
+    let left = "ok    orders: 1 of 4 left for localhost";
+    assert!(report.said.contains(left), "{}", report.said);
+    // Elsewhere each has its own, and this one has none.
+    let config = config.replace("\"database\"", "\"files\"");
+    let report = Patient::new(&config).database(&database.url).report();
+    let left = "ok    orders: 4 of 4 left for localhost";
+    assert!(report.said.contains(left), "{}", report.said);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod acme;
 mod admin;
 mod browser;
 mod certs_commands;
+mod check;
 mod commands;
 mod doctor;
 mod door;

@@ -2,6 +2,7 @@
 
 mod boot;
 mod eab;
+mod endings;
 mod identifiers;
 mod kept;
 mod limits;

@@ -80,6 +80,10 @@ async fn the_ca_says_when_to_renew() {
     let mut server = ca.server(&[NAME], &BOTH).start();
     server.line_with(SERVED);
     let before = ca.handshake(NAME).await.unwrap();
+    // What the CA suggests is asked for, and written down, a moment after the handshake.
+    while ledger(&server)["suggestion"].is_null() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let server = stopped(server);
     // The answer's Retry-After has passed meanwhile.
     let file = ledger_file(&server);

@@ -189,7 +189,7 @@ impl Pebble {
         more: &str,
     ) -> Setup {
         let Self { http, tls, .. } = self;
-        let ca_file = self.directory.path().join("root.pem");
+        let ca_file = self.root();
         let ca_file = ca_file.display();
         let directory = self.proxy.directory();
         Setup::new().config(&format!(
@@ -204,6 +204,11 @@ impl Pebble {
     pub fn certified(&self) -> TlsAcceptor {
         let read = |name| std::fs::read(self.directory.path().join(name)).unwrap();
         super::fault_proxy::acceptor(&read("chain.pem"), &read("key.pem"))
+    }
+
+    /// The root certificate of its own server.
+    pub fn root(&self) -> PathBuf {
+        self.directory.path().join("root.pem")
     }
 
     /// The address of the server's TLS listener.
