@@ -43,7 +43,7 @@ use self::acme::challenge::ALPN_ACME_TLS;
 use self::acme::{Challenges, Seen, Wish};
 use self::pair::Pair;
 pub use self::resolver::Resolver;
-use self::resolver::{Table, UnknownName};
+use self::resolver::Table;
 use self::self_signed::SelfSigned;
 pub use self::server_config::install_crypto_provider;
 use self::server_config::{ALPN_H2, ALPN_HTTP11};
@@ -52,7 +52,7 @@ pub use self::stored::{Kept, stored};
 pub use self::summary::{Source, Summary};
 use self::supervised::Panics;
 use self::watch::Watched;
-use crate::config::{Config, HostPattern, Tls, TlsMode, TlsVersion};
+use crate::config::{Config, HostPattern, Tls, TlsMode, TlsVersion, UnknownNames};
 use crate::database::Database;
 
 /// The certificates of one configuration, and the resolver that serves them.
@@ -60,7 +60,7 @@ use crate::database::Database;
 pub struct Certificates {
     resolver: Arc<Resolver>,
     min_version: TlsVersion,
-    unknown: UnknownName,
+    unknown: UnknownNames,
     origin: Origin,
     served: ArcSwap<Vec<Served>>,
     /// What handshakes with this server got, in the order of `served`; those with a CA's
@@ -204,12 +204,7 @@ impl Certificates {
     }
 
     fn new(tls: &Tls, origin: Origin, served: Vec<Served>, challenges: Arc<Challenges>) -> Self {
-        // Clients cannot verify a self-signed certificate by its name anyway, and on a machine
-        // under test any name is as good; of the user's own certificates each has its sites.
-        let unknown = match tls.mode {
-            TlsMode::SelfSigned => UnknownName::Default,
-            TlsMode::Acme | TlsMode::Files(_) | TlsMode::Off => UnknownName::Refuse,
-        };
+        let unknown = tls.unknown_names;
         Self {
             resolver: Arc::new(Resolver::new(table(&served, unknown), challenges)),
             min_version: tls.min_version,
@@ -254,7 +249,7 @@ impl Served {
     }
 }
 
-fn table(served: &[Served], unknown: UnknownName) -> Table {
+fn table(served: &[Served], unknown: UnknownNames) -> Table {
     let entries = served
         .iter()
         .map(|served| (served.hosts.as_slice(), served.pair.certified()));

@@ -16,7 +16,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::acme::challenge::{ALPN_ACME_TLS, Challenges};
-use crate::config::HostPattern;
+use crate::config::{HostPattern, UnknownNames};
 
 /// Answers rustls from a [`Table`] that can be replaced while listeners run.
 #[derive(Debug)]
@@ -32,16 +32,7 @@ pub struct Table {
     /// By suffix: `example.com` for `*.example.com`.
     wildcard: HashMap<String, Arc<CertifiedKey>>,
     default: Option<Arc<CertifiedKey>>,
-    unknown: UnknownName,
-}
-
-/// What a client gets that asks for a name nobody configured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnknownName {
-    /// No handshake: another site's certificate would only look like an attack.
-    Refuse,
-    /// The default certificate: right where clients verify nothing anyway, as with a self-signed one.
-    Default,
+    unknown: UnknownNames,
 }
 
 impl Resolver {
@@ -77,7 +68,7 @@ impl Table {
     #[must_use]
     pub fn new<'a>(
         entries: impl IntoIterator<Item = (&'a [HostPattern], &'a Arc<CertifiedKey>)>,
-        unknown: UnknownName,
+        unknown: UnknownNames,
     ) -> Self {
         let mut table = Self {
             exact: HashMap::new(),
@@ -117,8 +108,8 @@ impl Table {
                 _ => None,
             })
             .or(match self.unknown {
-                UnknownName::Refuse => None,
-                UnknownName::Default => self.default.as_ref(),
+                UnknownNames::Refuse => None,
+                UnknownNames::Default => self.default.as_ref(),
             })
     }
 }
@@ -191,7 +182,7 @@ mod tests {
         Some(usize::from_be_bytes(bytes))
     }
 
-    fn table(entries: &[Vec<HostPattern>], unknown: UnknownName) -> Table {
+    fn table(entries: &[Vec<HostPattern>], unknown: UnknownNames) -> Table {
         let keys = numbered(entries.len());
         Table::new(entries.iter().map(Vec::as_slice).zip(&keys), unknown)
     }
@@ -218,7 +209,7 @@ mod tests {
             ),
         ];
         for (entries, expected, why) in table {
-            let table = super::tests::table(&entries, UnknownName::Refuse);
+            let table = super::tests::table(&entries, UnknownNames::Refuse);
             assert_eq!(number(table.lookup(None)), Some(expected), "{why}");
         }
     }
@@ -231,7 +222,7 @@ mod tests {
             vec![exact("api.shop.test"), exact("www.shop.test")],
             vec![wildcard("test")],
         ];
-        let table = table(&entries, UnknownName::Refuse);
+        let table = table(&entries, UnknownNames::Refuse);
         let cases = [
             (None, Some(0), "no SNI: the first configured"),
             (Some("first.test"), Some(0), "exact"),
@@ -269,14 +260,14 @@ mod tests {
     #[test]
     fn unknown_names_get_the_default_where_the_table_says_so() {
         let entries = [vec![exact("a.test")], vec![exact("b.test")]];
-        let table = table(&entries, UnknownName::Default);
+        let table = table(&entries, UnknownNames::Default);
         assert_eq!(number(table.lookup(Some("b.test"))), Some(1));
         assert_eq!(number(table.lookup(Some("c.test"))), Some(0));
     }
 
     #[test]
     fn an_empty_table_refuses_everybody() {
-        for unknown in [UnknownName::Refuse, UnknownName::Default] {
+        for unknown in [UnknownNames::Refuse, UnknownNames::Default] {
             let resolver = Resolver::new(table(&[], unknown), Arc::default());
             assert!(resolver.lookup(None).is_none());
             assert!(resolver.lookup(Some("a.test")).is_none());
@@ -286,17 +277,17 @@ mod tests {
     #[test]
     fn a_swap_is_seen_at_once() {
         let resolver = Resolver::new(
-            table(&[vec![exact("a.test")]], UnknownName::Refuse),
+            table(&[vec![exact("a.test")]], UnknownNames::Refuse),
             Arc::default(),
         );
         assert!(resolver.lookup(Some("a.test")).is_some());
-        resolver.swap(table(&[vec![exact("b.test")]], UnknownName::Refuse));
+        resolver.swap(table(&[vec![exact("b.test")]], UnknownNames::Refuse));
         assert!(resolver.lookup(Some("a.test")).is_none());
         assert!(resolver.lookup(Some("b.test")).is_some());
     }
 
     /// What [`Table::lookup`] must find, said as plainly as possible.
-    fn reference(entries: &[Vec<HostPattern>], unknown: UnknownName, name: &str) -> Option<usize> {
+    fn reference(entries: &[Vec<HostPattern>], unknown: UnknownNames, name: &str) -> Option<usize> {
         let name = name.to_ascii_lowercase();
         let claimed = |wanted: fn(&HostPattern) -> bool| {
             entries
@@ -305,7 +296,7 @@ mod tests {
         };
         claimed(|host| matches!(host, HostPattern::Exact(_)))
             .or_else(|| claimed(|host| matches!(host, HostPattern::Wildcard(_))))
-            .or_else(|| (unknown == UnknownName::Default && !entries.is_empty()).then_some(0))
+            .or_else(|| (unknown == UnknownNames::Default && !entries.is_empty()).then_some(0))
     }
 
     fn names() -> impl Strategy<Value = String> {
@@ -329,7 +320,7 @@ mod tests {
             name in names(),
             upper in any::<bool>(),
         ) {
-            let unknown = if refuse { UnknownName::Refuse } else { UnknownName::Default };
+            let unknown = if refuse { UnknownNames::Refuse } else { UnknownNames::Default };
             let asked = if upper { name.to_ascii_uppercase() } else { name.clone() };
             let table = table(&entries, unknown);
             prop_assert_eq!(number(table.lookup(Some(&asked))), reference(&entries, unknown, &name));

@@ -15,7 +15,7 @@ use time::{Duration, OffsetDateTime};
 use tracing::instrument::WithSubscriber;
 
 use super::pair::Pair;
-use crate::config::{Tls, TlsFiles, TlsMode, TlsVersion};
+use crate::config::{Tls, TlsFiles, TlsMode, TlsVersion, UnknownNames};
 
 /// A private authority that lives as long as its test.
 pub(super) struct Authority {
@@ -111,8 +111,13 @@ pub(super) fn openssl(arguments: &[&str]) -> String {
 
 /// `[tls]` with this mode and directory, the rest as by default.
 pub(super) fn tls(mode: TlsMode, certs_dir: &Path) -> Tls {
+    let unknown_names = match mode {
+        TlsMode::SelfSigned => UnknownNames::Default,
+        _ => UnknownNames::Refuse,
+    };
     Tls {
         mode,
+        unknown_names,
         certs_dir: certs_dir.to_owned(),
         redirect: true,
         min_version: TlsVersion::Tls12,

@@ -9,7 +9,8 @@ use super::keys::DEFAULT_HEADERS;
 use super::values::{mask_url, mask_url_passwords, print_duration, print_size};
 use super::{
     AccessFormat, Acme, AcmeStorage, Action, Challenge, Compression, Config, Cors, Database, Log,
-    LogFormat, RateLimit, RequestHeaders, Route, Server, Tls, TlsMode, TlsVersion, Upstream,
+    LogFormat, RateLimit, RequestHeaders, Route, Server, Tls, TlsMode, TlsVersion,
+    UnknownNames, Upstream,
 };
 
 impl Config {
@@ -87,6 +88,11 @@ fn tls(out: &mut Printer, tls: &Tls) {
     out.text("certs_dir", tls.certs_dir.display());
     out.plain("redirect", tls.redirect);
     out.text("min_version", version);
+    let unknown = match tls.unknown_names {
+        UnknownNames::Refuse => "refuse",
+        UnknownNames::Default => "default",
+    };
+    out.text("unknown_names", unknown);
     out.text("hsts", tls.hsts.map(print_duration).unwrap_or_default());
     for pair in files {
         out.heading("[[tls.files]]");

@@ -102,6 +102,7 @@ static TLS: Table = Table {
         key("certs_dir", r#""certs""#),
         key("redirect", "true"),
         key("min_version", r#""1.2""#),
+        key("unknown_names", r#""""#),
         key("hsts", r#""""#),
         tables("files", &TLS_FILES),
     ],

@@ -46,7 +46,7 @@ pub use environment::Environment;
 pub use load::{DEFAULT_FILE, load, load_or_default, parse};
 pub use mistakes::{Mistake, Mistakes};
 pub use policy::{Account, Cors, LimitKey, Origins, PasswordHash, Rate, RateLimit, RoutePolicy};
-pub use tls::{Tls, TlsFiles, TlsMode, TlsVersion};
+pub use tls::{Tls, TlsFiles, TlsMode, TlsVersion, UnknownNames};
 pub use values::Secret;
 
 /// Everything the program was told, validated. One immutable snapshot serves each request.

@@ -23,6 +23,9 @@ pub struct Tls {
     pub redirect: bool,
     /// Oldest version of TLS accepted. Default 1.2.
     pub min_version: TlsVersion,
+    /// What a client gets that asks for a name without a certificate. Default refusal; with a
+    /// self-signed certificate, that one.
+    pub unknown_names: UnknownNames,
     /// `Strict-Transport-Security` max-age; `None` sends no header. Default none.
     pub hsts: Option<Duration>,
 }
@@ -49,6 +52,15 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// PEM key.
     pub key: PathBuf,
+}
+
+/// What a client gets that asks for a name nobody configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownNames {
+    /// No handshake: another site's certificate would only look like an attack.
+    Refuse,
+    /// The default certificate: right where clients verify nothing anyway, as with a self-signed one.
+    Default,
 }
 
 /// Oldest accepted version of TLS.
@@ -97,8 +109,20 @@ pub(super) fn tls(section: &Section<'_>, listeners: &Section<'_>, server: &mut S
         listeners.note_combination_at("https", what);
     }
     check_listeners(listeners, server);
+    let unknown = choice(&[
+        ("refuse", UnknownNames::Refuse),
+        ("default", UnknownNames::Default),
+    ]);
+    let unknown = section.value("unknown_names", unless_empty(unknown));
+    // Clients cannot verify a self-signed certificate by its name anyway, and on a machine under test
+    // any name is as good; of a CA's or the user's own certificates each has its sites.
+    let unknown_names = unknown.unwrap_or(match mode {
+        TlsMode::SelfSigned => UnknownNames::Default,
+        TlsMode::Acme | TlsMode::Files(_) | TlsMode::Off => UnknownNames::Refuse,
+    });
     Tls {
         mode,
+        unknown_names,
         certs_dir: section.value("certs_dir", future_directory),
         redirect,
         min_version: section.value(

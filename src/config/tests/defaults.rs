@@ -7,7 +7,7 @@ use toml::de::DeValue;
 
 use super::*;
 use crate::config::keys::{Key, Kind, ROOT};
-use crate::config::{Action, Coding, PathPattern, TlsMode, load};
+use crate::config::{Action, Coding, PathPattern, TlsMode, UnknownNames, load};
 
 #[test]
 fn every_default_reads() {
@@ -90,6 +90,28 @@ fn documented() -> HashMap<String, Vec<String>> {
 
 fn is_planned(key: &Key) -> bool {
     matches!(key.kind, Kind::Planned { .. })
+}
+
+#[test]
+fn unknown_names_are_refused_where_names_matter() {
+    use UnknownNames::{Default, Refuse};
+    let table = [
+        ("", Default, "self-signed"),
+        ("unknown_names = \"refuse\"", Refuse, "said otherwise"),
+        ("mode = \"off\"", Refuse, "no names at all"),
+        ("mode = \"acme\"", Refuse, "a CA's"),
+        (
+            "mode = \"acme\"\nunknown_names = \"default\"",
+            Default,
+            "said otherwise",
+        ),
+    ];
+    for (keys, expected, why) in table {
+        let config = good(&format!(
+            "[server]\nhosts = [\"a.example.com\"]\n[tls]\n{keys}\n"
+        ));
+        assert_eq!(config.tls.unknown_names, expected, "{why}");
+    }
 }
 
 #[test]

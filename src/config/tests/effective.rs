@@ -16,6 +16,7 @@ max_body = 1000
 mode = "files"
 hsts = "180 days"
 min_version = "1.3"
+unknown_names = "default"
 [[tls.files]]
 hosts = ["a.example.com"]
 cert = "cert.pem"
