@@ -212,8 +212,8 @@ impl Directory {
             let directory = self.settings.directory.clone();
             self.builder().create(&new, directory, Some(&external))
         };
-        let (account, credentials) = patiently!(create())
-            .map_err(|error| Failure::of_customer(&error, &self.client))?;
+        let (account, credentials) =
+            patiently!(create()).map_err(|error| Failure::of_customer(&error, &self.client))?;
         self.keep(storage, &credentials).await?;
         info!("registered an account at {}", self.client.host());
         Ok(account)

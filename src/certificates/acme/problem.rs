@@ -75,17 +75,15 @@ impl Failure {
     /// they do not know a customer (RFC 8555, section 7.3.4, leaves it to them).
     pub(super) fn of_customer(error: &Error, client: &Client) -> Self {
         match error {
-            Error::Api(problem) if ABOUT_CUSTOMERS.contains(&short(problem)) => {
-                Self {
-                    words: format!(
-                        "the CA ({}) does not accept acme.eab_kid with acme.eab_hmac_key: {}; copy both again as your account there shows them",
-                        client.host(),
-                        verbatim(problem)
-                    ),
-                    kind: Kind::Refused,
-                    retry_after: client.retry_after(),
-                }
-            }
+            Error::Api(problem) if ABOUT_CUSTOMERS.contains(&short(problem)) => Self {
+                words: format!(
+                    "the CA ({}) does not accept acme.eab_kid with acme.eab_hmac_key: {}; copy both again as your account there shows them",
+                    client.host(),
+                    verbatim(problem)
+                ),
+                kind: Kind::Refused,
+                retry_after: client.retry_after(),
+            },
             error => Self::of(error, client),
         }
     }
