@@ -1,16 +1,16 @@
-//! The ends of processes: what is kept before it is needed, and told before it is
-//! too late.
+//! The ends of processes: what is kept before it is needed, and told before it is too late.
 
 use std::fs;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use super::{NAME, SERVED};
 use crate::support::pebble::Pebble;
-use crate::support::server::Server;
+use crate::support::server::{PATIENCE, Server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registration_that_was_cut_short_is_finished_with_the_same_key() {
@@ -57,7 +57,8 @@ async fn what_is_still_to_be_told_at_the_stop_is_told() {
 
 /// Takes one request and answers it with `status`; gives back its body.
 async fn answer(listener: &TcpListener, status: &str) -> Value {
-    let (mut socket, _): (TcpStream, _) = listener.accept().await.unwrap();
+    let accepted = timeout(PATIENCE, listener.accept()).await;
+    let (mut socket, _) = accepted.expect("somebody is told").unwrap();
     let mut request = Vec::new();
     let body = loop {
         assert_ne!(socket.read_buf(&mut request).await.unwrap(), 0);
