@@ -27,8 +27,6 @@ pub(super) enum Kind {
     Value {
         /// As TOML; `None` where leaving the key out means something no value says.
         default: Option<&'static str>,
-        /// Words that a later version will understand.
-        planned: &'static [&'static str],
     },
     /// A value that no message may show.
     Secret,
@@ -316,7 +314,6 @@ const fn key(name: &'static str, default: &'static str) -> Key {
         name,
         kind: Kind::Value {
             default: Some(default),
-            planned: &[],
         },
     }
 }
@@ -324,10 +321,7 @@ const fn key(name: &'static str, default: &'static str) -> Key {
 const fn optional(name: &'static str) -> Key {
     Key {
         name,
-        kind: Kind::Value {
-            default: None,
-            planned: &[],
-        },
+        kind: Kind::Value { default: None },
     }
 }
 

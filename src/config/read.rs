@@ -9,7 +9,6 @@ use std::time::Duration;
 use http::HeaderValue;
 use toml::de::DeValue;
 
-use super::keys::Kind;
 use super::node::Node;
 use super::values::{parse_duration, parse_size, print_duration};
 
@@ -182,14 +181,7 @@ pub(super) fn choice<T: Copy>(words: &[(&str, T)]) -> impl Fn(&Node<'_>) -> Opti
                 .iter()
                 .map(|(word, _)| format!("\"{word}\""))
                 .collect();
-            let words = words.join(" or ");
-            let is_planned = matches!(node.kind,
-                Kind::Value { planned, .. } if planned.contains(&word.as_str()));
-            node.wrong(&if is_planned {
-                format!("not part of this version yet; write {words}")
-            } else {
-                format!("must be {words}")
-            });
+            node.wrong(&format!("must be {}", words.join(" or ")));
         }
         known.map(|(_, meaning)| *meaning)
     }

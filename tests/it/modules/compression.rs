@@ -45,6 +45,9 @@ pub(super) fn text(length: usize) -> String {
     "a quick brown fox ".chars().cycle().take(length).collect()
 }
 
+/// Of a file too long to be compressed once and kept: each answer is compressed on its way.
+pub(super) const LONG_FILE: usize = (4 << 20) + 1;
+
 struct Asked {
     head: RawAnswer,
     body: Vec<u8>,
@@ -247,7 +250,7 @@ pub(super) fn comparable(head: &RawAnswer) -> Vec<&str> {
 fn head_says_what_get_would() {
     let setup = Setup::new();
     fs::create_dir(setup.directory().join("site")).unwrap();
-    fs::write(setup.directory().join("site/long.txt"), text(5000)).unwrap();
+    fs::write(setup.directory().join("site/long.txt"), text(LONG_FILE)).unwrap();
     fs::write(setup.directory().join("site/short.txt"), "short").unwrap();
     let upstream = Arc::new(text(5000));
     let upstream = crate::support::upstream::Upstream::scripted(move |connection| {
@@ -306,7 +309,7 @@ fn head_says_what_get_would() {
 fn a_304_confirms_the_validator_that_the_client_has() {
     let setup = Setup::new();
     fs::create_dir(setup.directory().join("site")).unwrap();
-    fs::write(setup.directory().join("site/long.txt"), text(5000)).unwrap();
+    fs::write(setup.directory().join("site/long.txt"), text(LONG_FILE)).unwrap();
     let server = setup
         .config("[server]\nhttp = [\"127.0.0.1:0\"]\nhttps = []\n[tls]\nmode = \"off\"\n")
         .config("[[route]]\npath = \"/\"\nfiles = \"site\"\n")
