@@ -178,31 +178,35 @@ impl Loading<'_> {
     /// Takes the content into memory, where it is small and there is room.
     fn hold(&self, path: &RelativePath, open: OpenFile) -> Result<(Content, Arc<Held>), Broken> {
         let identity = Identity::of(&open.metadata);
-        let held = match self.shelf.held(&identity).filter(|_| self.has_settled) {
+        let known = self.shelf.held(&identity).filter(|_| self.has_settled);
+        let held = match known {
             Some(held) => held,
-            None => {
-                let bytes = match Some(identity.size()).filter(|size| *size <= IN_MEMORY) {
-                    Some(size) => self.shelf.room_for(size),
-                    None => None,
-                }
-                .map(|share| read(open, Some(share)))
-                .transpose()?;
-                let held = Arc::new(Held {
-                    identity,
-                    bytes,
-                    encodings: Arc::new(Encodings::default()),
-                });
-                if self.has_settled {
-                    self.shelf.hold(&held);
-                }
-                held
-            }
+            None => self.take(identity, open)?,
         };
         let content = match &held.bytes {
             Some(bytes) => Content::Memory(bytes.clone()),
             None => Content::Disk(path.clone(), identity),
         };
         Ok((content, held))
+    }
+
+    fn take(&self, identity: Identity, open: OpenFile) -> Result<Arc<Held>, Broken> {
+        let room = Some(identity.size())
+            .filter(|size| *size <= IN_MEMORY)
+            .and_then(|size| self.shelf.room_for(size));
+        let bytes = match room {
+            Some(share) => Some(read(open, Some(share))?),
+            None => None,
+        };
+        let held = Arc::new(Held {
+            identity,
+            bytes,
+            encodings: Arc::new(Encodings::default()),
+        });
+        if self.has_settled {
+            self.shelf.hold(&held);
+        }
+        Ok(held)
     }
 }
 

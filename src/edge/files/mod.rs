@@ -414,10 +414,10 @@ impl Shared {
         let Some(encodings) = &loaded.parts.encodings else {
             return;
         };
-        let shelf = &self.shelf;
-        shelf.workshop.order(encodings, coding, || {
-            let (shelf, loaded) = (Arc::clone(shelf), Arc::clone(loaded));
-            Box::new(move || shelf.encode(&loaded, coding))
+        let place = &self.shelf;
+        place.workshop.order(encodings, coding, || {
+            let (place, loaded) = (Arc::clone(place), Arc::clone(loaded));
+            Box::new(move || place.encode(&loaded, coding))
         });
     }
 }

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 
 use super::Shared;
 use super::budget::{Budget, Share};
-use super::encodings::{Encodings, Workshop};
+use super::encodings::{Encodings, Progress, Workshop};
 use super::load;
 use super::loaded::Loaded;
 use super::root::Beneath;
@@ -168,28 +168,39 @@ impl Shelf {
     pub(super) fn encode(&self, loaded: &Loaded, coding: Coding) {
         let encodings = &loaded.parts.held.encodings;
         match self.best(loaded, coding) {
-            Some(made) => encodings.keep(coding, made),
-            None => encodings.cancel(coding),
+            Progress::Made(made) => encodings.keep(coding, Some(made)),
+            Progress::Useless => encodings.keep(coding, None),
+            Progress::Awaited => encodings.cancel(coding),
         }
     }
 
-    /// The best encoding, `None` in it if it gains nothing; `None` if it can't be made now.
-    fn best(&self, loaded: &Loaded, coding: Coding) -> Option<Option<Bytes>> {
+    /// The best encoding; still awaited if it can't be made now.
+    fn best(&self, loaded: &Loaded, coding: Coding) -> Progress {
         if loaded.freshness().has_ended() {
-            return None;
+            return Progress::Awaited;
         }
-        let source = load::source(loaded)?;
+        let Some(source) = load::source(loaded) else {
+            return Progress::Awaited;
+        };
         // Before the work, so that it is not done for nothing.
-        let room = self.room_for(source.len() as u64)?;
-        let encoded = whole::compress(coding, coding.highest_level(), &source)
-            .inspect_err(|error| tracing::warn!(%error, "cannot compress a static file"))
-            .ok()?;
+        let Some(room) = self.room_for(source.len() as u64) else {
+            return Progress::Awaited;
+        };
+        let encoded = match whole::compress(coding, coding.highest_level(), &source) {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                tracing::warn!(%error, "cannot compress a static file");
+                return Progress::Awaited;
+            }
+        };
         drop(room);
         if encoded.len() * WORTHWHILE.1 > source.len() * WORTHWHILE.0 {
-            return Some(None);
+            return Progress::Useless;
         }
-        let share = self.room_for(encoded.len() as u64)?;
-        Some(Some(Share::tie(Some(share), encoded)))
+        match self.room_for(encoded.len() as u64) {
+            Some(share) => Progress::Made(Share::tie(Some(share), encoded)),
+            None => Progress::Awaited,
+        }
     }
 
     fn make_room(&self, bytes: u64) {
@@ -215,10 +226,10 @@ impl Shelf {
         for route in self.routes() {
             route.root.follow_replacement();
             for loaded in route.names.all() {
-                if !route.root.is_current(&loaded.parts.beneath) {
-                    loaded.freshness().end();
-                } else {
+                if route.root.is_current(&loaded.parts.beneath) {
                     look_at(&loaded, round);
+                } else {
+                    loaded.freshness().end();
                 }
             }
             route.names.forget_ended();

@@ -127,11 +127,9 @@ pub(super) fn is_watchable(file: BorrowedFd<'_>, links: u64) -> bool {
 /// Whether the file system tells of all changes: those that others make to a network's or a
 /// hypervisor's file system are not told. One that is not known is taken for such.
 fn tells_of_changes(found: &Statfs) -> bool {
-    const F2FS: i64 = 0xf2f5_2010;
-    const ZFS: i64 = 0x2fc1_2fc1;
-    const BCACHEFS: i64 = 0xca45_1a4e;
-    const RAMFS: i64 = 0x8584_58f6;
     let FsType(kind) = found.filesystem_type();
+    // Of the type that this system's numbers have.
+    let (f2fs, zfs, bcachefs, ramfs) = (0xf2f5_2010, 0x2fc1_2fc1, 0xca45_1a4e, 0x8584_58f6);
     let known = [
         statfs::EXT4_SUPER_MAGIC,
         statfs::XFS_SUPER_MAGIC,
@@ -139,8 +137,7 @@ fn tells_of_changes(found: &Statfs) -> bool {
         statfs::TMPFS_MAGIC,
         statfs::OVERLAYFS_SUPER_MAGIC,
     ];
-    known.iter().any(|FsType(known)| *known == kind)
-        || [F2FS, ZFS, BCACHEFS, RAMFS].contains(&i64::from(kind))
+    known.iter().any(|FsType(known)| *known == kind) || [f2fs, zfs, bcachefs, ramfs].contains(&kind)
 }
 
 fn what_matters() -> AddWatchFlags {

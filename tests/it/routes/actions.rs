@@ -225,21 +225,21 @@ fn a_routes_own_limit_replaces_the_servers() {
 
 #[tokio::test]
 async fn a_route_may_refuse_or_insist_on_compression() {
-    let setup = Setup::new();
-    let text = "all work and no play makes jack a dull boy\n".repeat(200);
-    fs::create_dir(setup.directory().join("site")).unwrap();
-    fs::write(setup.directory().join("site/x.txt"), &text).unwrap();
-    let server = setup
-        .config("[[route]]\npath = \"/never/\"\nfiles = \"site\"\ncompress = false\n")
-        .config("[[route]]\npath = \"/always/\"\nfiles = \"site\"\ncompress = true\n")
-        .config("[[route]]\npath = \"/\"\nfiles = \"site\"\n")
+    let text = "all work and no play makes jack a dull boy ".repeat(200);
+    let route = |path: &str, more: &str| {
+        format!("[[route]]\npath = \"{path}\"\nrespond = {{ body = \"{text}\" }}\n{more}\n")
+    };
+    let server = Setup::new()
+        .config(&route("/never/", "compress = false"))
+        .config(&route("/always/", "compress = true"))
+        .config(&route("/", ""))
         .start();
     let client = http::client();
     for (path, cookie, encoded) in [
-        ("/x.txt", false, true),
-        ("/x.txt", true, false),
-        ("/never/x.txt", false, false),
-        ("/always/x.txt", true, true),
+        ("/", false, true),
+        ("/", true, false),
+        ("/never/", false, false),
+        ("/always/", true, true),
     ] {
         let mut request = client
             .get(server.url(path))

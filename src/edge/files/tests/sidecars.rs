@@ -229,6 +229,18 @@ async fn each_representation_has_its_tag_and_its_parts() {
             assert_eq!(reply.header("vary"), "Accept-Encoding", "{why}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_part_is_of_what_the_client_says() {
+    let site = site();
+    let target = "/static/app.js";
+    let tag = async |accepted: &str| {
+        let fields = [("accept-encoding", accepted)];
+        let reply = site.kept(target, &fields).await;
+        reply.header("etag").to_owned()
+    };
+    let (plain, br) = (tag("").await, tag("br").await);
     for (if_range, accepted, status, coding, body) in [
         (&br, "br", 206, "br", "r"),
         (&plain, "br", 206, "", &SCRIPT[1..]),

@@ -1,5 +1,6 @@
 //! Encodings that are made in the background.
 
+use std::fmt::Write;
 use std::fs;
 use std::io::Read;
 
@@ -12,7 +13,7 @@ fn text(length: usize) -> String {
         if text.len() >= length {
             break;
         }
-        text += &format!("{} is the square of {number}\n", number * number);
+        let _ = writeln!(text, "{} is the square of {number}", number * number);
     }
     text.truncate(length);
     text
