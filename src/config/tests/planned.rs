@@ -20,21 +20,6 @@ fn planned_keys_are_refused() {
 }
 
 #[test]
-fn planned_keys_of_upstreams_are_refused() {
-    for (line, key) in [
-        ("balance = \"ip-hash\"", "upstream.balance = \"ip-hash\""),
-        ("retries = 1", "upstream.retries = 1"),
-        ("health = { path = \"/healthz\" }", "upstream.health"),
-        ("[upstream.health]\npath = \"/healthz\"", "upstream.health"),
-    ] {
-        refused(
-            &format!("[[upstream]]\nname = \"a\"\nservers = [\"b:1\"]\n{line}"),
-            key,
-        );
-    }
-}
-
-#[test]
 fn planned_keys_of_routes_are_refused() {
     for (line, key) in [
         ("allow = [\"10.0.0.0/8\"]", "route.allow"),
@@ -53,8 +38,6 @@ fn planned_keys_of_routes_are_refused() {
 #[test]
 fn what_this_version_does_anyway_may_be_written() {
     good("[server]\nproxy_protocol = false\n[app]\nauth = \"none\"");
-    let upstream = "[[upstream]]\nname = \"a\"\nservers = [\"b:1\"]\n";
-    good(&format!("{upstream}balance = \"round-robin\"\nretries = 0"));
     let environment = Environment::from([("AUTH", "none")]);
     parse("[app]\nauth = \"${AUTH}\"", site().path(), &environment).unwrap();
 }
