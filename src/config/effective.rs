@@ -8,8 +8,8 @@ use super::environment::escape;
 use super::keys::DEFAULT_HEADERS;
 use super::values::{mask_url, mask_url_passwords, print_duration, print_size};
 use super::{
-    AccessFormat, Acme, AcmeStorage, Action, Balance, Challenge, Compression, Config, Database, Log,
-    LogFormat, Route, Server, Tls, TlsMode, TlsVersion, Upstream,
+    AccessFormat, Acme, AcmeStorage, Action, Balance, Challenge, Compression, Config, Database,
+    Log, LogFormat, Route, Server, Tls, TlsMode, TlsVersion, Upstream,
 };
 
 impl Config {

@@ -312,7 +312,7 @@ pub struct Upstream {
     /// Between two accepted writes to the server. Default 30 s.
     pub send_timeout: Duration,
     /// In place of `read_timeout` where the client asks for a WebSocket or an event stream.
-    /// Default 1 h, and never less than `read_timeout`.
+    /// Default 1 h, or `read_timeout` where that is longer.
     pub stream_timeout: Duration,
     /// Further servers that a request may be sent to. Default 1.
     pub retries: usize,

@@ -77,7 +77,11 @@ fn upstream(section: &Section<'_>) -> Option<Upstream> {
         connect_timeout: timeout("connect_timeout"),
         read_timeout,
         send_timeout: timeout("send_timeout"),
-        stream_timeout: timeout("stream_timeout").max(read_timeout),
+        stream_timeout: match timeout("stream_timeout") {
+            written if section.has("stream_timeout") => written,
+            // Whoever has patience with all answers has it with streams.
+            default => default.max(read_timeout),
+        },
         retries: section.value("retries", integer(0..=MOST_RETRIES)),
         eject_after: section.value("eject_after", integer(0..=1_000_000)),
         eject_for: timeout("eject_for"),

@@ -33,8 +33,7 @@ pub(crate) mod request_path;
 pub(crate) mod route;
 pub(crate) mod security_headers;
 mod snapshot;
-mod upgrade;
-mod upstream;
+pub mod upstream;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,6 +59,9 @@ use self::snapshot::Snapshot;
 use crate::certificates::acme::Challenges;
 use crate::config::{Config, Timeouts};
 use crate::telemetry::Output;
+
+/// How often a request may meet a kept connection that its server has just closed.
+const STALE_CONNECTIONS: usize = 4;
 
 /// What all connections share.
 pub(crate) struct Edge {
@@ -145,6 +147,8 @@ pub fn start(
     });
     let proxy = Arc::new(http_proxy(&pingora_conf(config), Proxy::new(edge.clone())));
 
+    edge.snapshot().keep_watch();
+
     let (shutdown, watch) = watch::channel(false);
     let connection = |acceptor| Connection {
         edge: edge.clone(),
@@ -178,6 +182,12 @@ pub fn start(
 }
 
 impl Running {
+    /// What is known of the upstreams' servers, whenever it is asked.
+    #[must_use]
+    pub fn upstreams(&self) -> Upstreams {
+        Upstreams(self.edge.clone())
+    }
+
     /// Stops accepting, lets running requests finish for at most `drain`, and returns how many
     /// connections had to be cut. Idle connections end at once.
     pub async fn stop(self, drain: Duration) -> usize {
@@ -190,6 +200,21 @@ impl Running {
         // What is still there after the deadline is cut by the end of the runtime.
         let _ = timeout(drain, self.edge.connections.all_closed()).await;
         self.edge.connections.open()
+    }
+}
+
+/// The upstreams of the configuration in force.
+#[derive(Clone)]
+pub struct Upstreams(Arc<Edge>);
+
+impl Upstreams {
+    /// What is known of each upstream's servers, in the order of the upstreams' names.
+    #[must_use]
+    pub fn facts(&self) -> Vec<(String, Vec<upstream::Facts>)> {
+        let snapshot = self.0.snapshot();
+        let each = snapshot.upstreams.iter();
+        each.map(|(name, upstream)| (name.clone(), upstream.facts()))
+            .collect()
     }
 }
 
@@ -216,9 +241,13 @@ fn pingora_conf(config: &Config) -> Arc<ServerConf> {
         .values()
         .map(|upstream| upstream.keepalive)
         .sum::<usize>();
+    let tries = config.upstreams.values().map(|upstream| upstream.retries);
     Arc::new(ServerConf {
         threads: config.server.workers,
-        upstream_keepalive_pool_size: kept.max(1),
+        // Pingora takes it for each thread, and has one pool for all.
+        upstream_keepalive_pool_size: kept.div_ceil(config.server.workers).max(1),
+        // The first, those that are counted, and some on connections that were closed meanwhile.
+        max_retries: tries.max().unwrap_or(0) + STALE_CONNECTIONS,
         ..ServerConf::default()
     })
 }
