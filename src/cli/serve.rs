@@ -90,6 +90,7 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
                 https: https.clone(),
                 admin: bound.address,
             },
+            upstreams: running.upstreams(),
             certificates: Arc::clone(&certificates),
             database: database.database.clone(),
         };

@@ -237,8 +237,10 @@ impl<'a> Line<'a> {
     }
 }
 
+type Time = fn(&Try) -> Option<Duration>;
+
 /// The times of a try, as nginx's users call them.
-const TIMES: [(&str, fn(&Try) -> Option<Duration>); 3] = [
+const TIMES: [(&str, Time); 3] = [
     ("uct", Try::connected),
     ("uhtt", Try::answered),
     ("urt", |each| Some(each.took())),

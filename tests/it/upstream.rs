@@ -2,8 +2,11 @@
 
 mod bodies;
 mod failures;
+mod grpc;
 mod headers;
 mod servers;
+mod several;
+mod tls;
 mod upgrades;
 
 use crate::support::raw::RawAnswer;

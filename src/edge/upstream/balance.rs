@@ -151,7 +151,7 @@ fn hash(bytes: &[u8]) -> u64 {
     })
 }
 
-/// The finaliser of SplitMix64: every bit of the input stirs every bit of the output.
+/// The finaliser of `SplitMix64`: every bit of the input stirs every bit of the output.
 fn mix(bits: u64) -> u64 {
     let bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);

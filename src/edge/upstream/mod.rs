@@ -4,7 +4,7 @@
 //! meets it, what it can't know:
 //! 1. [`forward`]: what the route changes about the request.
 //! 2. [`balance`]: which [`endpoint`] is asked, and [`peer`]: how that is reached. [`upgrade`] is a
-//!    detour for WebSockets.
+//!    detour for WebSocket.
 //! 3. [`tries`]: what came of it, and whether another is asked.
 //! 4. [`hop_by_hop`]: what of the answer is not for the client, or [`failure`]: what it gets instead.
 //!
@@ -104,7 +104,7 @@ impl Upstream {
             tries.include(endpoint)
         });
         let Some(endpoint) = endpoint else {
-            return Err(self.nobody());
+            return self.nobody();
         };
         let peer = self.peers.to_ask(&endpoint.peer, wish);
         tries.begin(self, endpoint);
@@ -176,7 +176,7 @@ impl Upstream {
         self.looked_up.send_replace(true);
     }
 
-    fn nobody(&self) -> Box<Error> {
+    fn nobody<T>(&self) -> Result<T> {
         self.moved.notify_one();
         let trouble = self.trouble.load();
         let reason = match trouble.as_deref() {
@@ -184,6 +184,6 @@ impl Upstream {
             None => "no server left to ask".to_owned(),
         };
         let reason = format!("upstream {}: {reason}", self.config.name);
-        Error::explain(ErrorType::ConnectError, reason).into_up()
+        Err(Error::explain(ErrorType::ConnectError, reason).into_up())
     }
 }
