@@ -23,7 +23,7 @@ mod upgrade;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderValue;
@@ -100,9 +100,11 @@ impl Upstream {
             self.wait_for_names().await;
         }
         let endpoints = self.endpoints.load();
-        let endpoint = endpoints.choose(self.config.balance, &self.turn, client, |endpoint| {
-            tries.include(endpoint)
-        });
+        let again = AtomicUsize::new(self.turn.load(Ordering::Relaxed));
+        // A second try is out of turn, or servers that fail would always be followed by the same.
+        let turn = if tries.are_none() { &self.turn } else { &again };
+        let balance = self.config.balance;
+        let endpoint = endpoints.choose(balance, turn, client, |each| tries.include(each));
         let Some(endpoint) = endpoint else {
             return self.nobody();
         };

@@ -54,6 +54,10 @@ impl Tries {
         });
     }
 
+    pub(super) fn are_none(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// Whether `endpoint` has had its chance.
     pub(super) fn include(&self, endpoint: &Arc<Endpoint>) -> bool {
         self.all

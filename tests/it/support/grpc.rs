@@ -67,6 +67,7 @@ impl Grpc {
 }
 
 async fn connection(client: TcpStream, number: usize, requests: Sender<Received>) {
+    client.set_nodelay(true).unwrap();
     let Ok(mut connection) = h2::server::handshake(client).await else {
         return;
     };

@@ -30,13 +30,16 @@ async fn trailers(body: &mut RecvStream) -> HeaderMap {
 async fn call(address: SocketAddr, path: &str, message: &[u8]) -> (Vec<u8>, HeaderMap) {
     let mut client = Http2::connect(address).await;
     let (answer, mut upload) = client.begin("POST", path, &HEADERS, false).await;
-    upload.send(message, true).await;
-    let answer = answer.await.unwrap();
-    assert_eq!(answer.status(), 200);
-    assert_eq!(answer.headers()["content-type"], "application/grpc");
-    let mut body = answer.into_body();
-    let read = read_to_end(&mut body).await.unwrap();
-    (read, trailers(&mut body).await)
+    // At the same time: the echo of a large message waits until it is read.
+    let ((), read) = tokio::join!(upload.send(message, true), async {
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], "application/grpc");
+        let mut body = answer.into_body();
+        let read = read_to_end(&mut body).await.unwrap();
+        (read, trailers(&mut body).await)
+    });
+    read
 }
 
 #[tokio::test(flavor = "multi_thread")]

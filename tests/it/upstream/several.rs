@@ -66,9 +66,10 @@ fn a_server_that_is_not_there_is_nobodys_trouble() {
         let line = access_line(&mut server, &answer);
         if line.contains(&format!("upstream=\"{}, {}\"", servers[0], servers[1])) {
             seen_both += 1;
-            assert!(line.contains(" uct=\"-, 0."), "{line}");
+            assert!(line.contains(" uct=\"-, "), "{line}");
             assert!(line.contains(" uhtt=\"-, 0."), "{line}");
-            assert!(line.contains(" urt=\"0."), "{line}");
+            let (_, times) = line.split_once(" urt=\"").unwrap();
+            assert!(times.split('"').next().unwrap().contains(", 0."), "{line}");
         } else {
             assert!(
                 line.contains(&format!("upstream=\"{}\"", servers[1])),

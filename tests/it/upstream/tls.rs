@@ -66,8 +66,8 @@ fn a_server_proves_its_name_by_the_roots_that_are_trusted() {
     assert_eq!(received.header("x-forwarded-host"), Some("localhost"));
 
     for (path, reason) in [
-        ("/name", "NotValidForName"),
-        ("/root", "BadSignature"),
+        ("/name", "not valid for name"),
+        ("/root", "invalid peer certificate"),
         ("/system", "UnknownIssuer"),
     ] {
         let answer = ask(&server, path);
