@@ -252,7 +252,7 @@ impl ProxyHttp for Proxy {
         if let Some(status) = status
             && session
                 .response_written()
-                .is_none_or(|head| head.status.is_informational())
+                .is_none_or(|head| is_interim(head.status))
         {
             session.set_keepalive(None);
             if status.is_server_error() {

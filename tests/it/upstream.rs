@@ -6,6 +6,7 @@ mod grpc;
 mod headers;
 mod servers;
 mod several;
+mod streams;
 mod tls;
 mod upgrades;
 

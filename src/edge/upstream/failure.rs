@@ -1,5 +1,7 @@
 //! What a failed exchange means to the client.
 
+use std::io;
+
 use http::StatusCode;
 use pingora_core::{Error, ErrorSource, ErrorType};
 
@@ -16,6 +18,7 @@ pub(crate) fn status_of(error: &Error) -> Option<StatusCode> {
             | ErrorType::WriteTimedout
             | ErrorType::TLSHandshakeTimedout,
         ) => Some(StatusCode::GATEWAY_TIMEOUT),
+        (ErrorSource::Upstream, _) if timed_out(error) => Some(StatusCode::GATEWAY_TIMEOUT),
         (ErrorSource::Upstream, _) => Some(StatusCode::BAD_GATEWAY),
         (ErrorSource::Downstream, ErrorType::ReadTimedout) => Some(StatusCode::REQUEST_TIMEOUT),
         (
@@ -31,6 +34,12 @@ pub(crate) fn status_of(error: &Error) -> Option<StatusCode> {
     }
 }
 
+/// Whether the connection itself has given up, as [`patience`](super::patience) and the system do.
+fn timed_out(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<io::Error>();
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,13 +48,17 @@ mod tests {
     fn failures_have_the_statuses_people_know() {
         use ErrorType::{
             ConnectRefused, ConnectTimedout, ConnectionClosed, HTTPStatus, InvalidHTTPHeader,
-            ReadTimedout, WriteError,
+            ReadError, ReadTimedout, WriteError,
         };
         for (error, status) in [
             (Error::new_up(ConnectRefused), Some(502)),
             (Error::new_up(ConnectionClosed), Some(502)),
             (Error::new_up(ConnectTimedout), Some(504)),
             (Error::new_up(ReadTimedout), Some(504)),
+            (
+                Error::because(ReadError, "", io::Error::from(io::ErrorKind::TimedOut)).into_up(),
+                Some(504),
+            ),
             (Error::new_down(ReadTimedout), Some(408)),
             (Error::new_down(InvalidHTTPHeader), Some(400)),
             (Error::new_down(ConnectionClosed), None),

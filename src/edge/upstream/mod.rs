@@ -3,8 +3,8 @@
 //! Pingora connects, keeps connections and moves the bytes. Here stands, in the order a request
 //! meets it, what it can't know:
 //! 1. [`forward`]: what the route changes about the request.
-//! 2. [`balance`]: which [`endpoint`] is asked, and [`peer`]: how that is reached. [`upgrade`] is a
-//!    detour for WebSocket.
+//! 2. [`balance`]: which [`endpoint`] is asked, and [`peer`]: how that is reached;
+//!    [`patience`] is for WebSocket and event streams.
 //! 3. [`tries`]: what came of it, and whether another is asked.
 //! 4. [`hop_by_hop`]: what of the answer is not for the client, or [`failure`]: what it gets instead.
 //!
@@ -17,9 +17,9 @@ mod forward;
 mod health;
 mod hop_by_hop;
 mod names;
+mod patience;
 mod peer;
 mod tries;
-mod upgrade;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -108,8 +108,8 @@ impl Upstream {
         let Some(endpoint) = endpoint else {
             return self.nobody();
         };
-        let peer = self.peers.to_ask(&endpoint.peer, wish);
-        tries.begin(self, endpoint);
+        let (peer, flag) = self.peers.to_ask(&endpoint.peer, wish);
+        tries.begin(self, endpoint, flag);
         Ok(peer)
     }
 

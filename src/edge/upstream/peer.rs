@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, header};
@@ -12,7 +13,7 @@ use pingora_core::protocols::tls::CaType;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::utils::tls::{WrappedX509, parse_x509};
 
-use super::upgrade;
+use super::patience::Patiently;
 use crate::config::{self, CaFile, UpstreamProtocol};
 
 /// Requests at once on one HTTP/2 connection to a server.
@@ -34,6 +35,8 @@ pub(super) struct Peers {
     roots: Option<Arc<CaType>>,
     /// Tells connections made with these roots from all others.
     trust: u64,
+    /// Connections so far that are one request's alone.
+    alone: AtomicU64,
 }
 
 /// What a request wants of its connection.
@@ -76,6 +79,7 @@ impl Peers {
             server_name: config.server_name.clone(),
             roots: config.ca.as_ref().map(roots),
             trust: config.ca.as_ref().map_or(0, trust),
+            alone: AtomicU64::new(0),
         }
     }
 
@@ -102,19 +106,32 @@ impl Peers {
         Ok(self.prepared(peer, UpstreamProtocol::Http))
     }
 
-    /// `prepared` as a request with this wish needs it.
-    pub(super) fn to_ask(&self, prepared: &HttpPeer, wish: Wish) -> Box<HttpPeer> {
+    /// `prepared` as a request with this wish needs it; where it brings a flag, that is to be set
+    /// once the head of the answer is there.
+    pub(super) fn to_ask(
+        &self,
+        prepared: &HttpPeer,
+        wish: Wish,
+    ) -> (Box<HttpPeer>, Option<Arc<AtomicBool>>) {
         let mut peer = Box::new(prepared.clone());
         if wish == Wish::Answer {
-            return peer;
+            return (peer, None);
         }
         peer.options.read_timeout = Some(self.stream_timeout);
-        if wish == Wish::Upgrade && peer.options.alpn.get_max_http_version() == 1 {
-            peer.options.custom_l4 = Some(Arc::new(upgrade::Patiently));
-            // These connections are kept apart from the others.
-            peer.group_key |= 1;
+        // On a connection with other streams there is nothing to tell them apart by.
+        if peer.options.alpn.get_min_http_version() == 2 {
+            return (peer, None);
         }
-        peer
+        let answered = Arc::new(AtomicBool::new(false));
+        peer.options.custom_l4 = Some(Arc::new(Patiently {
+            for_head: self.read_timeout,
+            answered: answered.clone(),
+        }));
+        // A key that no other request has, so nobody gets this connection when it is over.
+        let number = self.alone.fetch_add(1, Ordering::Relaxed);
+        peer.group_key = self.trust.wrapping_add(number << 1) | 1;
+        peer.options.idle_timeout = Some(Duration::from_millis(1));
+        (peer, Some(answered))
     }
 
     fn prepared(&self, mut peer: HttpPeer, protocol: UpstreamProtocol) -> HttpPeer {

@@ -11,6 +11,7 @@
 //! more was sent can't be, and its request isn't.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pingora_core::{Error, ErrorSource, ErrorType, RetryType};
@@ -36,10 +37,17 @@ pub(crate) struct Try {
     took: Option<Duration>,
     /// Nothing but a kept connection failed, which the server had closed: it may be asked again.
     was_stale: bool,
+    answered_flag: Option<Arc<AtomicBool>>,
 }
 
 impl Tries {
-    pub(super) fn begin(&mut self, upstream: &Arc<Upstream>, endpoint: &Arc<Endpoint>) {
+    /// `answered_flag` is set once the head of the answer is there.
+    pub(super) fn begin(
+        &mut self,
+        upstream: &Arc<Upstream>,
+        endpoint: &Arc<Endpoint>,
+        answered_flag: Option<Arc<AtomicBool>>,
+    ) {
         if self.upstream.is_none() {
             self.upstream = Some(upstream.clone());
         }
@@ -51,6 +59,7 @@ impl Tries {
             answered: None,
             took: None,
             was_stale: false,
+            answered_flag,
         });
     }
 
@@ -90,6 +99,9 @@ impl Tries {
         };
         if last.answered.is_none() {
             last.answered = Some(last.began.elapsed());
+            if let Some(flag) = &last.answered_flag {
+                flag.store(true, Ordering::Relaxed);
+            }
             upstream.succeeded(&last.endpoint);
         }
     }
