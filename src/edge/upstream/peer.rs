@@ -35,6 +35,8 @@ pub(super) struct Peers {
     roots: Option<Arc<CaType>>,
     /// Tells connections made with these roots from all others.
     trust: u64,
+    /// Whether connections are kept.
+    keeps: bool,
     /// Connections so far that are one request's alone.
     alone: AtomicU64,
 }
@@ -79,6 +81,7 @@ impl Peers {
             server_name: config.server_name.clone(),
             roots: config.ca.as_ref().map(roots),
             trust: config.ca.as_ref().map_or(0, trust),
+            keeps: config.keepalive > 0,
             alone: AtomicU64::new(0),
         }
     }
@@ -115,6 +118,9 @@ impl Peers {
     ) -> (Box<HttpPeer>, Option<Arc<AtomicBool>>) {
         let mut peer = Box::new(prepared.clone());
         if wish == Wish::Answer {
+            if !self.keeps {
+                self.set_apart(&mut peer);
+            }
             return (peer, None);
         }
         peer.options.read_timeout = Some(self.stream_timeout);
@@ -127,11 +133,15 @@ impl Peers {
             for_head: self.read_timeout,
             answered: answered.clone(),
         }));
-        // A key that no other request has, so nobody gets this connection when it is over.
+        self.set_apart(&mut peer);
+        (peer, Some(answered))
+    }
+
+    /// Gives it a key that no other request has, so nobody gets its connection when it is over.
+    fn set_apart(&self, peer: &mut HttpPeer) {
         let number = self.alone.fetch_add(1, Ordering::Relaxed);
         peer.group_key = self.trust.wrapping_add(number << 1) | 1;
         peer.options.idle_timeout = Some(Duration::from_millis(1));
-        (peer, Some(answered))
     }
 
     fn prepared(&self, mut peer: HttpPeer, protocol: UpstreamProtocol) -> HttpPeer {

@@ -204,6 +204,8 @@ fn the_only_server_is_asked_however_often_it_fails() {
     assert_eq!(get(&server).text(), "one");
 }
 
+type Fault = fn(&Breakable);
+
 #[test]
 fn a_faulty_connection_has_its_status() {
     let waiting = || {
@@ -212,7 +214,6 @@ fn a_faulty_connection_has_its_status() {
             connection.is_closed();
         })
     };
-    type Fault = fn(&Breakable);
     let faults: [(&str, Fault, u16); 5] = [
         ("refused", Breakable::refuse, 502),
         ("reset", |proxy| proxy.end(Break::Reset), 502),
