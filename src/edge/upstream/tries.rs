@@ -108,7 +108,10 @@ impl Tries {
 
     /// The last try got no connection: notes it, and has `error` say whether there is another.
     pub(crate) fn not_connected(&mut self, request_id: &str, error: &mut Error) {
-        let again = self.failed(error, false);
+        // A kept HTTP/2 connection that has ended takes no new stream: once that is nobody's failure.
+        let is_first = !self.all.iter().any(|each| each.was_stale);
+        let stale = is_first && *error.etype() == ErrorType::H2Error;
+        let again = self.failed(error, stale);
         self.decide(request_id, error, again);
     }
 

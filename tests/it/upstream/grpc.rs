@@ -7,6 +7,7 @@ use h2::RecvStream;
 use http::HeaderMap;
 
 use super::forwarding_to;
+use crate::support::breakable::{Break, Breakable, Target};
 use crate::support::grpc::Grpc;
 use crate::support::http2::{Http2, piece, read_to_end};
 use crate::support::raw::Raw;
@@ -159,6 +160,51 @@ async fn http_2_over_tls_is_verified_and_has_trailers_too() {
     let asked = tokio::task::block_in_place(|| front.asked());
     assert_eq!(asked.alpn.as_deref(), Some("h2"));
     assert_eq!(asked.name.as_deref(), Some("grpc.internal"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_connection_that_has_ended_is_replaced_unnoticed() {
+    let grpc = Grpc::start();
+    let proxy = Breakable::before(Target::Tcp(grpc.address));
+    let server = forwarding_to(&table(&format!("h2c://{}", proxy.address()), ""));
+    for how in [Break::Cut, Break::Reset, Break::Cut, Break::Reset] {
+        let (read, _) = call(server.https.unwrap(), "/echo", b"hello").await;
+        assert_eq!(read, b"hello", "{how:?}");
+        tokio::task::block_in_place(|| proxy.end(how));
+    }
+}
+
+#[test]
+fn its_health_is_asked_for_in_http_2() {
+    let grpc = Grpc::start();
+    let authority = Authority::new();
+    let front = authority.front(&["127.0.0.1"], &["h2"], grpc.address);
+    for server in [
+        format!("h2c://{}", grpc.address),
+        format!("h2://{}", front.address),
+    ] {
+        let setup = Setup::new().plain();
+        authority.write(&setup.directory().join("ca.pem"));
+        let keys = if server.starts_with("h2:") {
+            "ca_file = \"ca.pem\""
+        } else {
+            ""
+        };
+        // It answers with 200, which is not what is hoped for.
+        let health = "[upstream.health]\npath = \"/fail\"\nstatus = \"204\"\ninterval = \"50ms\"";
+        let mut server = setup
+            .config(&format!(
+                "{}[[route]]\npath = \"/\"\nupstream = \"backend\"",
+                table(&server, &format!("{keys}\n{health}"))
+            ))
+            .start();
+        let line = server.line_with("unhealthy");
+        assert!(line.contains("it answered 200 OK"), "{line}");
+        let request = grpc.request().head;
+        assert_eq!(request.method(), "GET");
+        assert_eq!(request.uri().path(), "/fail");
+        assert!(request.uri().authority().is_some(), "{request:?}");
+    }
 }
 
 #[test]
