@@ -95,7 +95,14 @@ async fn the_servers_of_upstreams_are_told() {
         raw.send("GET /b HTTP/1.1\r\nHost: localhost\r\n\r\n");
         assert_eq!(raw.answer().status, 200);
     }
-    let upstream = &status(&server).await["upstreams"][0];
+    // An exchange ends a little after its answer.
+    let upstream = loop {
+        let upstream = status(&server).await["upstreams"][0].take();
+        if upstream["servers"][0]["running"] == 0 {
+            break upstream;
+        }
+        tokio::task::yield_now().await;
+    };
     assert_eq!(upstream["name"], "b");
     let expected = serde_json::json!([
         { "address": good.address, "state": "up", "running": 0, "requests": 4, "failed": 0 },
