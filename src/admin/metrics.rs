@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use super::Subject;
 use super::status::{self, Certificate, Upstream, UpstreamServer};
+use crate::edge::Figures;
 
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -25,6 +26,7 @@ pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResp
     out.sample(&[], u8::from(status::database(&subject).await.ready));
     upstreams(&mut out, &status::upstreams(&subject));
     certificates(&mut out, &status::certificates(&subject));
+    policies(&mut out, &subject.edge);
     ([(CONTENT_TYPE, FORMAT)], out.0)
 }
 
@@ -68,7 +70,7 @@ fn upstreams(out: &mut Exposition, upstreams: &[Upstream]) {
         ),
     ];
     for (family, kind, help, value) in families {
-        out.family_of(kind, family, help);
+        out.begin(family, help, kind);
         for upstream in upstreams {
             for server in &upstream.servers {
                 let labels = [
@@ -116,6 +118,21 @@ fn certificates(out: &mut Exposition, certificates: &[Certificate]) {
     }
 }
 
+fn policies(out: &mut Exposition, edge: &Figures) {
+    out.counter(
+        "unibody_rate_limit_refused_total",
+        "Requests that a rate limit has answered with 429.",
+    );
+    for (name, count) in edge.refused_by_rate_limits() {
+        out.sample(&[("limit", &name)], count);
+    }
+    out.counter(
+        "unibody_proxy_protocol_refused_total",
+        "Connections ended because of what server.proxy_protocol demands.",
+    );
+    out.sample(&[], edge.refused_by_proxy_protocol());
+}
+
 /// A certificate for addresses alone has no name: its file tells it from others.
 fn name(certificate: &Certificate) -> &str {
     certificate.names.first().unwrap_or(&certificate.source)
@@ -126,11 +143,17 @@ fn name(certificate: &Certificate) -> &str {
 struct Exposition(String, &'static str);
 
 impl Exposition {
+    /// Begins a family of gauges.
     fn family(&mut self, name: &'static str, help: &str) {
-        self.family_of("gauge", name, help);
+        self.begin(name, help, "gauge");
     }
 
-    fn family_of(&mut self, kind: &str, name: &'static str, help: &str) {
+    /// Begins a family of counters, which only grow while the process runs.
+    fn counter(&mut self, name: &'static str, help: &str) {
+        self.begin(name, help, "counter");
+    }
+
+    fn begin(&mut self, name: &'static str, help: &str, kind: &str) {
         self.1 = name;
         // Writing to a `String` cannot fail, here and below.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");

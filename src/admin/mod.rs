@@ -37,7 +37,7 @@ use tower::ServiceExt;
 use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::database::Database;
-use crate::edge::Upstreams;
+use crate::edge::Figures;
 use crate::edge::listeners::{self, Bound};
 
 /// Connections at once: a scraper or two, and people.
@@ -60,12 +60,12 @@ pub struct Subject {
     pub started: OffsetDateTime,
     /// Where visitors are served.
     pub listeners: Listeners,
-    /// Where their requests are forwarded to.
-    pub upstreams: Upstreams,
     /// What they are shown.
     pub certificates: Arc<Certificates>,
     /// Where the notes are.
     pub database: Database,
+    /// What the visitors' listeners count.
+    pub edge: Figures,
 }
 
 /// The addresses really bound.

@@ -126,7 +126,7 @@ async fn status(subject: &Subject) -> Status {
 }
 
 pub(super) fn upstreams(subject: &Subject) -> Vec<Upstream> {
-    let each = subject.upstreams.facts().into_iter();
+    let each = subject.edge.upstreams().into_iter();
     each.map(|(name, facts)| Upstream {
         name,
         servers: facts.into_iter().map(UpstreamServer::from).collect(),

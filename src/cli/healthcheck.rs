@@ -56,36 +56,38 @@ pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
 }
 
 async fn ask(config: &Config, endpoint: &str) -> anyhow::Result<u16> {
-    let host = host(config);
     let (listener, tls) = match (config.server.https.first(), config.server.http.first()) {
         (Some(listener), _) if config.has_tls() => (listener, true),
         (_, Some(listener)) => (listener, false),
         _ => bail!("the configuration has no listener to ask"),
     };
-    let answer = exchange(*listener, tls, &host, endpoint).await?;
+    let answer = exchange(config, *listener, tls, endpoint).await?;
     parse_status(&answer).context("the server's answer is not HTTP")
 }
 
 /// What `listener` answers to a GET of `endpoint`, as it came over the wire.
 pub(super) async fn exchange(
+    config: &Config,
     listener: SocketAddr,
     tls: bool,
-    host: &str,
     endpoint: &str,
 ) -> anyhow::Result<Vec<u8>> {
     let address = loopback(listener);
-    let socket = TcpStream::connect(address)
+    let host = host(config);
+    let mut socket = TcpStream::connect(address)
         .await
         .with_context(|| format!("cannot connect to {address}: is the server running?"))?;
+    let greeting = config.server.greeting(address.ip());
+    socket.write_all(greeting).await?;
     if !tls {
-        return request(socket, host, endpoint).await;
+        return request(socket, &host, endpoint).await;
     }
-    let name = ServerName::try_from(host.to_owned()).context("the host has no valid name")?;
+    let name = ServerName::try_from(host.clone()).context("the host has no valid name")?;
     let stream = TlsConnector::from(Arc::new(observing_client()?))
         .connect(name, socket)
         .await
         .context("the TLS handshake with the server failed")?;
-    request(stream, host, endpoint).await
+    request(stream, &host, endpoint).await
 }
 
 async fn request<S>(mut stream: S, host: &str, endpoint: &str) -> anyhow::Result<Vec<u8>>

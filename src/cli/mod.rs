@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod database;
 mod doctor;
+mod hash_password;
 mod healthcheck;
 mod migrate;
 mod seed;
@@ -69,6 +70,9 @@ enum Command {
     /// Ask the running server how it is: exit status 0 when well, 1 when not
     #[command(after_help = healthcheck::HELP)]
     Healthcheck(healthcheck::Arguments),
+    /// Print the hash of a password, for `basic_auth` of a route
+    #[command(after_help = hash_password::HELP)]
+    HashPassword,
     /// Look for what keeps the server from working here, each with its remedy
     #[command(after_help = doctor::HELP)]
     Doctor(doctor::Arguments),
@@ -99,6 +103,7 @@ pub fn run() -> ExitCode {
         Command::Certs(command) => certs::run(config, command),
         Command::Status(arguments) => status::run(config, &arguments),
         Command::Healthcheck(arguments) => healthcheck::run(config, &arguments),
+        Command::HashPassword => hash_password::run(),
         Command::Doctor(arguments) => doctor::run(config, &arguments),
     };
     match outcome {

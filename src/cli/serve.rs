@@ -1,6 +1,6 @@
 //! `unibody serve`: everything, in the order it comes up and goes down.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -90,15 +90,15 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
                 https: https.clone(),
                 admin: bound.address,
             },
-            upstreams: running.upstreams(),
             certificates: Arc::clone(&certificates),
             database: database.database.clone(),
+            edge: running.figures(),
         };
         admin::serve(bound, subject, stopped.clone())?;
     }
     tracing::info!(open = address, "ready");
     // After the listeners: a CA comes back to them, and so does the look at what is really served.
-    tokio::spawn(certificates.keep_fresh(https, stopped));
+    tokio::spawn(certificates.keep_fresh(observable(&config, https), stopped));
 
     stop.requested().await;
     tracing::info!(drain = ?config.server.drain, "stopping");
@@ -196,6 +196,19 @@ fn report(done: &Report) {
 
 fn addresses(bound: &[Bound]) -> Vec<SocketAddr> {
     bound.iter().map(|bound| bound.address).collect()
+}
+
+/// The listeners that show us their certificates: those that don't want to hear first for whom we speak.
+fn observable(config: &Config, https: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let speaks_to_all = |own: &SocketAddr| {
+        let own = match own.ip() {
+            IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            own => own,
+        };
+        config.server.greeting(own).is_empty()
+    };
+    https.into_iter().filter(speaks_to_all).collect()
 }
 
 /// Says where the server listens; returns what to put into a browser on this machine.

@@ -39,6 +39,7 @@ pub(super) fn action(
         ("spa", "files"),
         ("cache_control", "files"),
         ("strip_prefix", "upstream"),
+        ("rewrite", "upstream"),
     ] {
         if section.has(key) && !section.has(owner) {
             section.note_combination_at(key, &format!("belongs to a route with {owner}"));

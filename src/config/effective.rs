@@ -8,8 +8,9 @@ use super::environment::escape;
 use super::keys::DEFAULT_HEADERS;
 use super::values::{mask_url, mask_url_passwords, print_duration, print_size};
 use super::{
-    AccessFormat, Acme, AcmeStorage, Action, Balance, Challenge, Compression, Config, Database,
-    Log, LogFormat, Route, Server, Tls, TlsMode, TlsVersion, Upstream,
+    AccessFormat, Acme, AcmeStorage, Action, Balance, Challenge, Compression, Config, Cors,
+    Database, Log, LogFormat, RateLimit, RequestHeaders, Route, Server, Tls, TlsMode, TlsVersion,
+    Upstream,
 };
 
 impl Config {
@@ -29,6 +30,11 @@ impl Config {
         upstreams.sort_by_key(|upstream| &upstream.name);
         for each in upstreams {
             upstream(&mut out, each);
+        }
+        let mut limits: Vec<_> = self.rate_limits.values().collect();
+        limits.sort_by_key(|limit| &limit.name);
+        for each in limits {
+            rate_limit(&mut out, each);
         }
         for each in &self.routes {
             route(&mut out, each);
@@ -51,6 +57,7 @@ fn server(out: &mut Printer, server: &Server) {
     out.plain("workers", server.workers);
     out.text("max_body", print_size(server.max_body));
     out.texts("trusted_proxies", &server.trusted_proxies);
+    out.plain("proxy_protocol", server.proxy_protocol);
     out.text("drain", print_duration(server.drain));
     out.plain("max_connections", server.max_connections);
     out.plain("max_connections_per_ip", server.max_connections_per_ip);
@@ -197,6 +204,14 @@ fn upstream(out: &mut Printer, upstream: &Upstream) {
     }
 }
 
+fn rate_limit(out: &mut Printer, limit: &RateLimit) {
+    out.heading("[[rate_limit]]");
+    out.text("name", &limit.name);
+    out.text("rate", limit.rate);
+    out.plain("burst", limit.burst);
+    out.text("key", &limit.key);
+}
+
 fn route(out: &mut Printer, route: &Route) {
     out.commented = route.line == 0;
     out.heading("[[route]]");
@@ -204,13 +219,26 @@ fn route(out: &mut Printer, route: &Route) {
         out.text("host", host);
     }
     out.text("path", &route.path);
+    for (key, texts) in route.policy.lists() {
+        out.texts(key, texts);
+    }
     if let Some(max_body) = route.max_body {
         out.text("max_body", print_size(max_body));
     }
     if let Some(compress) = route.compress {
         out.plain("compress", compress);
     }
+    for account in &route.policy.accounts {
+        out.text(&format!("basic_auth.{}", quoted(&account.user)), "***");
+    }
+    if let Some(rules) = &route.policy.cors {
+        cors(out, rules);
+    }
     action(out, &route.action);
+    if let Some(rewrite) = &route.rewrite {
+        out.text("rewrite", rewrite);
+    }
+    request_headers(out, &route.request_headers);
     if !route.remove_headers.is_empty() {
         out.texts("headers.remove", &route.remove_headers);
     }
@@ -221,6 +249,27 @@ fn route(out: &mut Printer, route: &Route) {
         );
     }
     out.commented = false;
+}
+
+fn request_headers(out: &mut Printer, headers: &RequestHeaders) {
+    if headers.forwarded {
+        out.plain("request_headers.forwarded", true);
+    }
+    if !headers.remove.is_empty() {
+        out.texts("request_headers.remove", &headers.remove);
+    }
+    for (name, value) in &headers.set {
+        let key = format!("request_headers.set.{}", quoted(name.as_str()));
+        out.text(&key, shown(value));
+    }
+}
+
+fn cors(out: &mut Printer, cors: &Cors) {
+    out.texts("cors.origins", cors.origins.texts());
+    out.texts("cors.methods", &cors.methods);
+    out.texts("cors.headers", &cors.headers);
+    out.plain("cors.credentials", cors.credentials);
+    out.text("cors.max_age", print_duration(cors.max_age));
 }
 
 fn action(out: &mut Printer, action: &Action) {

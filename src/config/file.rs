@@ -1,7 +1,7 @@
 //! The shape of `config.toml`: which key becomes which field.
 //!
 //! Tables with rules of their own have their own modules: [`tls`](super::tls), [`acme`](mod@super::acme),
-//! [`header_tables`](super::header_tables), [`upstreams`](super::upstreams), [`routes`](super::routes).
+//! [`header_tables`](super::header_tables), [`upstreams`](super::upstreams), [`policy`](mod@super::policy), [`routes`](super::routes).
 
 use std::num::NonZero;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::acme::{self, acme};
 use super::header_tables::headers;
 use super::node::Node;
+use super::policy::rate_limits;
 use super::read::{
     DECADE, LONGEST_TIMEOUT, body_size, boolean, choice, duration, duration_up_to,
     existing_directory, future_directory, integer, integer_within, list, size, text, unless_empty,
@@ -34,7 +35,8 @@ pub(super) fn config(root: &Section<'_>) -> Config {
     let tls = tls(&root.table("tls"), &listeners, &mut server);
     let headers = headers(root, &tls);
     let upstreams = upstreams(root);
-    let routes = routes(root, &upstreams, &server.hosts);
+    let rate_limits = rate_limits(root);
+    let routes = routes(root, &upstreams, &rate_limits, &server.hosts);
     // `[app]` has only keys of later versions yet; opening it checks them.
     root.table("app");
     let config = Config {
@@ -45,6 +47,7 @@ pub(super) fn config(root: &Section<'_>) -> Config {
         headers,
         compression: compression(&root.table("compression")),
         upstreams,
+        rate_limits,
         routes,
         log: log(&root.table("log")),
     };
@@ -55,6 +58,12 @@ pub(super) fn config(root: &Section<'_>) -> Config {
 fn server(section: &Section<'_>) -> Server {
     let timeouts = section.table("timeouts");
     let timeout = |key| timeouts.value(key, duration_up_to(LONGEST_TIMEOUT));
+    let trusted_proxies = section.value("trusted_proxies", list(text(parse_network)));
+    let proxy_protocol = section.value("proxy_protocol", boolean);
+    if proxy_protocol && trusted_proxies.is_empty() {
+        let what = "nobody's header would be believed; name the load balancers in trusted_proxies";
+        section.note_combination_at("proxy_protocol", what);
+    }
     Server {
         http: section.value("http", list(text(parse_listener))),
         https: section.value("https", list(text(parse_listener))),
@@ -66,7 +75,8 @@ fn server(section: &Section<'_>) -> Server {
             workers => workers,
         },
         max_body: section.value("max_body", body_size),
-        trusted_proxies: section.value("trusted_proxies", list(text(parse_network))),
+        trusted_proxies,
+        proxy_protocol,
         drain: section.value("drain", duration),
         max_connections: section.value("max_connections", integer(1..=1_000_000)),
         max_connections_per_ip: section.value("max_connections_per_ip", integer(1..=1_000_000)),

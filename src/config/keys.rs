@@ -58,7 +58,7 @@ pub(super) static ROOT: Table = Table {
         open("headers"),
         table("compression", &COMPRESSION),
         tables("upstream", &UPSTREAM),
-        planned("rate_limit"),
+        tables("rate_limit", &RATE_LIMIT),
         tables("route", &ROUTE),
         table("app", &APP),
         table("log", &LOG),
@@ -76,7 +76,7 @@ static SERVER: Table = Table {
         key("workers", "0"),
         key("max_body", r#""20MiB""#),
         key("trusted_proxies", "[]"),
-        planned_except("proxy_protocol", "false"),
+        key("proxy_protocol", "false"),
         key("drain", r#""30s""#),
         key("max_connections", "10000"),
         key("max_connections_per_ip", "256"),
@@ -200,6 +200,16 @@ static UPSTREAM_HEALTH: Table = Table {
     ],
 };
 
+static RATE_LIMIT: Table = Table {
+    path: "rate_limit",
+    keys: &[
+        optional("name"),
+        optional("rate"),
+        optional("burst"),
+        key("key", r#""ip""#),
+    ],
+};
+
 static ROUTE: Table = Table {
     path: "route",
     keys: &[
@@ -211,19 +221,32 @@ static ROUTE: Table = Table {
         optional("cache_control"),
         optional("upstream"),
         optional("strip_prefix"),
+        optional("rewrite"),
         table("redirect", &REDIRECT),
         table("respond", &RESPOND),
         table("headers", &ROUTE_HEADERS),
         optional("max_body"),
         optional("compress"),
-        planned("rate_limit"),
-        planned("methods"),
-        planned("cors"),
-        planned("allow"),
-        planned("deny"),
-        planned("basic_auth"),
-        planned("request_headers"),
+        optional("allow"),
+        optional("deny"),
+        optional("rate_limit"),
+        optional("methods"),
+        table("cors", &CORS),
+        open("basic_auth"),
+        optional("basic_auth_file"),
+        table("request_headers", &REQUEST_HEADERS),
         planned("cache"),
+    ],
+};
+
+static CORS: Table = Table {
+    path: "route.cors",
+    keys: &[
+        optional("origins"),
+        key("methods", r#"["GET", "HEAD", "POST"]"#),
+        key("headers", "[]"),
+        key("credentials", "false"),
+        key("max_age", r#""10m""#),
     ],
 };
 
@@ -244,6 +267,11 @@ static RESPOND: Table = Table {
 static ROUTE_HEADERS: Table = Table {
     path: "route.headers",
     keys: &[open("set"), key("remove", "[]")],
+};
+
+static REQUEST_HEADERS: Table = Table {
+    path: "route.request_headers",
+    keys: &[open("set"), key("remove", "[]"), key("forwarded", "false")],
 };
 
 static APP: Table = Table {

@@ -5,7 +5,7 @@
 //! [`Mistakes`], each with its line and what to do about it.
 //!
 //! A reading passes through the modules in this order. `load` parses the TOML. `file` and the
-//! modules it names (`tls`, `acme`, `header_tables`, `secrets`, `upstreams`, `routes`, `actions`) know its
+//! modules it names (`tls`, `acme`, `header_tables`, `secrets`, `upstreams`, `policy`, `routes`, `actions`) know its
 //! shape. `reader` takes a table apart by the keys of `keys`, which has every default; `node` is one
 //! value in it, `read` and [`values`] make types of it, `environment` fills in its `${NAME}`. What is
 //! wrong goes to `mistakes`. `effective` prints a [`Config`] again.
@@ -21,6 +21,7 @@ mod load;
 mod mistakes;
 mod nearest;
 mod node;
+mod policy;
 mod read;
 mod reader;
 mod routes;
@@ -32,7 +33,7 @@ mod upstreams;
 pub mod values;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +45,7 @@ use rustls::pki_types::CertificateDer;
 pub use environment::Environment;
 pub use load::{DEFAULT_FILE, load, load_or_default, parse};
 pub use mistakes::{Mistake, Mistakes};
+pub use policy::{Account, Cors, LimitKey, Origins, PasswordHash, Rate, RateLimit, RoutePolicy};
 pub use values::Secret;
 
 /// Everything the program was told, validated. One immutable snapshot serves each request.
@@ -63,6 +65,8 @@ pub struct Config {
     pub compression: Compression,
     /// Servers to forward to, by name.
     pub upstreams: HashMap<String, Arc<Upstream>>,
+    /// How often clients may ask, by name.
+    pub rate_limits: HashMap<String, Arc<RateLimit>>,
     /// Routes in the order of the file; `edge::route` orders them by how specific they are.
     pub routes: Vec<Route>,
     /// What is logged, and how.
@@ -88,6 +92,8 @@ pub struct Server {
     pub max_body: u64,
     /// Networks whose forwarding headers are believed. Default none.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether connections from `trusted_proxies` begin with a PROXY protocol header. Default false.
+    pub proxy_protocol: bool,
     /// How long running requests may finish at shutdown. Default 30 s.
     pub drain: Duration,
     /// Connections of all listeners together. Default 10,000.
@@ -421,6 +427,12 @@ pub struct Route {
     pub path: PathPattern,
     /// What it does.
     pub action: Action,
+    /// What it asks of a request before it answers.
+    pub policy: RoutePolicy,
+    /// What the app or upstream is told beyond what the client has sent.
+    pub request_headers: RequestHeaders,
+    /// The path as the upstream sees it, after `strip_prefix`; `{path}` stands for what it was.
+    pub rewrite: Option<String>,
     /// Largest request body in bytes, where it differs from the server's.
     pub max_body: Option<u64>,
     /// Whether answers are compressed: `None` leaves it to the general rules.
@@ -431,6 +443,17 @@ pub struct Route {
     pub remove_headers: Vec<HeaderName>,
     /// Where in `config.toml` the route begins (1-based line; 0 for a default route).
     pub line: usize,
+}
+
+/// `request_headers` of a route.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RequestHeaders {
+    /// Set in the place of what the client or this server says.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Removed, whoever says them.
+    pub remove: Vec<HeaderName>,
+    /// Whether `Forwarded` (RFC 7239) tells of the client, too. Default false.
+    pub forwarded: bool,
 }
 
 /// What a route does with a request.
@@ -535,6 +558,20 @@ impl Config {
     }
 }
 
+impl Server {
+    /// What a connection to `own`, an address of this machine, has to begin with when this machine
+    /// opens it: where it is one of our trusted proxies, that it speaks for nobody.
+    #[must_use]
+    pub fn greeting(&self, own: IpAddr) -> &'static [u8] {
+        let mut trusted = self.trusted_proxies.iter();
+        if self.proxy_protocol && trusted.any(|network| network.contains(&own)) {
+            b"PROXY UNKNOWN\r\n"
+        } else {
+            b""
+        }
+    }
+}
+
 impl Route {
     /// A route with nothing but its action, of no line of the file.
     #[must_use]
@@ -543,6 +580,9 @@ impl Route {
             host,
             path,
             action,
+            policy: RoutePolicy::default(),
+            request_headers: RequestHeaders::default(),
+            rewrite: None,
             max_body: None,
             compress: None,
             set_headers: Vec::new(),

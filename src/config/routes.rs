@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue, header};
 
 use super::actions::action;
 use super::header_tables::{header_name, named_headers};
+use super::policy::{RateLimits, policy};
 use super::read::{body_size, boolean, list, text};
 use super::reader::Section;
 use super::upstreams::Upstreams;
-use super::{Action, Files, HostPattern, PathPattern, Route};
+use super::{Action, Files, HostPattern, PathPattern, RequestHeaders, Route};
 
 /// What is always the app's unless a route says otherwise: `unibody healthcheck` and load balancers
 /// ask there.
@@ -20,13 +21,14 @@ const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 pub(super) fn routes(
     root: &Section<'_>,
     upstreams: &Upstreams,
+    limits: &RateLimits,
     hosts: &[HostPattern],
 ) -> Vec<Route> {
     let mut routes = if root.has("route") {
         let sections = root.tables("route");
         sections
             .iter()
-            .filter_map(|section| route(section, upstreams, hosts))
+            .filter_map(|section| route(section, upstreams, limits, hosts))
             .collect()
     } else {
         default_routes(root.reader.dir)
@@ -99,11 +101,19 @@ fn add_health(routes: &mut Vec<Route>) {
     }
 }
 
-fn route(section: &Section<'_>, upstreams: &Upstreams, hosts: &[HostPattern]) -> Option<Route> {
+fn route(
+    section: &Section<'_>,
+    upstreams: &Upstreams,
+    limits: &RateLimits,
+    hosts: &[HostPattern],
+) -> Option<Route> {
     let host = section.optional("host", text(HostPattern::parse));
     let path = section.required("path", r#""/""#, text(PathPattern::parse));
     let action = action(section, upstreams, path.as_ref());
-    let (set_headers, remove_headers) = headers(section);
+    let policy = policy(section, limits);
+    let (set_headers, remove_headers) = headers(&section.table("headers"), "route.headers");
+    let request_headers = request_headers(section);
+    let rewrite = section.optional("rewrite", text(rewrite));
     let max_body = section.optional("max_body", body_size);
     let compress = section.optional("compress", boolean);
     if let Some(host) = &host
@@ -116,6 +126,9 @@ fn route(section: &Section<'_>, upstreams: &Upstreams, hosts: &[HostPattern]) ->
         section.note_combination_at("host", &what);
     }
     Some(Route {
+        policy,
+        request_headers,
+        rewrite,
         max_body,
         compress,
         set_headers,
@@ -125,17 +138,17 @@ fn route(section: &Section<'_>, upstreams: &Upstreams, hosts: &[HostPattern]) ->
     })
 }
 
-type SetHeaders = Vec<(http::HeaderName, HeaderValue)>;
+type SetHeaders = Vec<(HeaderName, HeaderValue)>;
 
-fn headers(route: &Section<'_>) -> (SetHeaders, Vec<http::HeaderName>) {
-    let section = route.table("headers");
+/// What a table of a route sets and removes.
+fn headers(section: &Section<'_>, path: &str) -> (SetHeaders, Vec<HeaderName>) {
     let remove = section.value("remove", list(text(header_name)));
     let mut set = Vec::new();
-    for (name, value, at) in named_headers(&section, "set") {
+    for (name, value, at) in named_headers(section, "set") {
         let combination = |what| {
             section
                 .reader
-                .note_combination(at, format!("route.headers.set.\"{name}\": {what}"));
+                .note_combination(at, format!("{path}.set.\"{name}\": {what}"));
         };
         if remove.contains(&name) {
             combination("is in remove as well; keep one of them");
@@ -146,4 +159,42 @@ fn headers(route: &Section<'_>) -> (SetHeaders, Vec<http::HeaderName>) {
         }
     }
     (set, remove)
+}
+
+/// Headers of a request that may be changed.
+fn request_headers(route: &Section<'_>) -> RequestHeaders {
+    let section = route.table("request_headers");
+    let (set, remove) = headers(&section, "route.request_headers");
+    for name in set.iter().map(|(name, _)| name).chain(&remove) {
+        if [header::HOST, header::EXPECT].contains(name) {
+            let what = format!(
+                "route.request_headers: {name} says how the request is sent on; it cannot be changed here"
+            );
+            section.note_combination(what);
+        }
+    }
+    let is_sent_on = route.has("app") || route.has("upstream");
+    if route.has("request_headers") && !is_sent_on {
+        route.note_combination_at("request_headers", "belongs to a route with app or upstream");
+    }
+    RequestHeaders {
+        set,
+        remove,
+        forwarded: section.value("forwarded", boolean),
+    }
+}
+
+/// A path with `{path}` for what it was.
+fn rewrite(text: &str) -> Result<String, &'static str> {
+    let known = text.replace("{path}", "");
+    if !text.starts_with('/') || text.contains("/{path}") {
+        return Err("write a path such as \"/v2{path}\"; {path} begins with its own slash");
+    }
+    if known.contains(['{', '}']) {
+        return Err("{path} is all that is filled in");
+    }
+    if known.contains(['?', '#']) || !known.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("must be a path in printable ASCII; the query stays as it is");
+    }
+    Ok(text.to_owned())
 }

@@ -6,7 +6,8 @@
 //! 3. The host: ours, or 421.
 //! 4. A plain request that belongs on HTTPS is sent there.
 //! 5. The route, or 404; what the modules need to know of it.
-//! 6. A body that is announced too large is refused before it comes.
+//! 6. What the route asks of its clients ([`policy`](super::policy)).
+//! 7. A body that is announced too large is refused before it comes.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -18,13 +19,14 @@ use super::client_address::{ClientAddress, Proto};
 use super::compression::{self, Compression};
 use super::exchange::Exchange;
 use super::host_name::{self, HostName};
+use super::policy::Asked;
 use super::reply::{self, Answer};
 use super::route::PreparedRoute;
 use super::security_headers::SecurityHeaders;
 use super::{door, plain_http, request_id, request_path};
 
-/// Takes the request through steps 2 to 6: its route, or the answer that ends it here.
-pub(super) fn admit(
+/// Takes the request through steps 2 to 7: its route, or the answer that ends it here.
+pub(super) async fn admit(
     session: &mut Session,
     exchange: &mut Exchange,
 ) -> Result<Arc<PreparedRoute>, Box<Answer>> {
@@ -33,6 +35,7 @@ pub(super) fn admit(
     let port = identify_host(session, exchange)?;
     redirect_to_https(session, exchange, port)?;
     let route = find_route(session, exchange)?;
+    apply_policy(session, exchange, &route).await?;
     check_body_length(session, exchange)?;
     Ok(route)
 }
@@ -199,6 +202,31 @@ fn arm_modules(session: &mut Session, exchange: &Exchange, route: &Arc<PreparedR
     }
     if let Some(headers) = modules.get_mut::<SecurityHeaders>() {
         headers.arm_route(route.clone());
+    }
+}
+
+async fn apply_policy(
+    session: &mut Session,
+    exchange: &Exchange,
+    route: &PreparedRoute,
+) -> Result<(), Box<Answer>> {
+    let head = session.as_downstream().req_header();
+    let asked = Asked {
+        client: exchange.client,
+        method: &head.method,
+        path: head.uri.path(),
+        headers: &head.headers,
+    };
+    let verdict = exchange.snapshot.policies.of(route.index()).admit(&asked);
+    let modules = &mut session.downstream_modules_ctx;
+    if let Some(headers) = modules.get_mut::<SecurityHeaders>() {
+        headers.arm_policy(verdict.marks);
+    }
+    match (verdict.refusal, verdict.login) {
+        (Some(refusal), _) => Err(refusal),
+        // Boxed: most requests have none, and theirs needn't have room for it.
+        (None, Some(login)) => Box::pin(login.verify()).await,
+        (None, None) => Ok(()),
     }
 }
 

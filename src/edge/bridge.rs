@@ -26,7 +26,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-use super::exchange::{Exchange, UNTRUSTED};
+use super::exchange::Exchange;
+use super::outgoing::Changes;
 use super::reply::{self, Answer, Body, BodyError, Inflow};
 
 /// Hands the request to the app and its answer to the client.
@@ -74,12 +75,7 @@ fn request(
     *request.uri_mut() = head.uri.clone();
     *request.version_mut() = head.version;
     let mut headers = head.headers.clone();
-    for name in UNTRUSTED.iter().filter(|_| !exchange.trusted_peer) {
-        headers.remove(name);
-    }
-    for (name, value) in exchange.forwarding_headers(peer, &head.headers) {
-        headers.insert(name, value);
-    }
+    Changes::of(exchange, peer, &head.headers).apply_to(&mut headers);
     *request.headers_mut() = headers;
     (request, inflow)
 }

@@ -1,8 +1,9 @@
 //! One connection, from the accepted socket to the protocol spoken on it.
 //!
 //! 1. Is there room for it? ([`limits`](super::limits))
-//! 2. On a TLS listener: the handshake, within its deadline.
-//! 3. A CA's `tls-alpn-01` handshake ends here. HTTP/2 goes to [`http2`], everything else through the [`door`].
+//! 2. With `server.proxy_protocol`: whose is it? ([`proxy_protocol`](super::proxy_protocol))
+//! 3. On a TLS listener: the handshake, within its deadline.
+//! 4. A CA's `tls-alpn-01` handshake ends here. HTTP/2 goes to [`http2`], everything else through the [`door`].
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -16,9 +17,10 @@ use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::time::timeout;
 
+use super::client_address::is_trusted;
 use super::limits::{Caps, Full};
 use super::proxy::Proxy;
-use super::{Edge, door, http2};
+use super::{Edge, door, http2, proxy_protocol};
 use crate::certificates::acme::challenge::ALPN_ACME_TLS;
 
 /// What a listener does with the connections it accepts.
@@ -45,14 +47,23 @@ impl ServerApp for Connection {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let address = peer_address(&stream);
-        let place = match self.edge.connections.admit(address, self.caps(address)) {
+        let mut address = peer_address(&stream);
+        let mut stream = stream;
+        let mut place = match self.edge.connections.admit(address, self.caps(address)) {
             Ok(place) => place,
             Err(full) => {
                 self.turn_away(address, full);
                 return None;
             }
         };
+        if self.edge.snapshot().config.server.proxy_protocol {
+            stream = Box::pin(self.ask_proxy(stream, address, shutdown)).await?;
+            address = peer_address(&stream);
+            if let Err(full) = place.belongs_to(address, self.caps(address).per_network) {
+                self.turn_away(address, full);
+                return None;
+            }
+        }
         match &self.acceptor {
             None => {
                 let peer = Peer {
@@ -72,6 +83,24 @@ impl ServerApp for Connection {
 }
 
 impl Connection {
+    /// Takes the header of a load balancer off `stream`; `None` where the connection is to end.
+    async fn ask_proxy(
+        &self,
+        stream: Stream,
+        address: IpAddr,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let mut socket = stream.into_any().downcast::<L4Stream>().ok()?;
+        let mut closing = shutdown.clone();
+        tokio::select! {
+            biased;
+            accepted = proxy_protocol::accept(&self.edge, &mut socket, address) => accepted?,
+            // Nothing has been asked yet, so nothing is lost.
+            () = super::closing(&mut closing) => return None,
+        }
+        Some(socket)
+    }
+
     async fn serve_tls(
         &self,
         acceptor: &Acceptor,
@@ -134,10 +163,7 @@ impl Connection {
     fn caps(&self, address: IpAddr) -> Caps {
         let snapshot = self.edge.snapshot();
         let server = &snapshot.config.server;
-        let is_proxy = server
-            .trusted_proxies
-            .iter()
-            .any(|network| network.contains(&address));
+        let is_proxy = is_trusted(address, &server.trusted_proxies);
         Caps {
             total: server.max_connections,
             per_network: (!is_proxy).then_some(server.max_connections_per_ip),

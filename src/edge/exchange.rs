@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::client_address::Proto;
 use super::freshness::Freshness;
@@ -106,9 +106,6 @@ impl Exchange {
         headers
     }
 }
-
-/// Headers of the client's that are believed from no one but a trusted proxy.
-pub(crate) const UNTRUSTED: [HeaderName; 1] = [header::FORWARDED];
 
 fn continue_list(received: &HeaderMap, peer: IpAddr) -> HeaderValue {
     let mut list = Vec::new();

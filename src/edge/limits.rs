@@ -89,16 +89,45 @@ impl Connections {
     }
 }
 
+impl Place {
+    /// Counts the connection as one of `address` from here on: of the client that a proxy speaks for.
+    ///
+    /// # Errors
+    /// That client has its `per_network` connections already. The place counts as before then.
+    pub(crate) fn belongs_to(
+        &mut self,
+        address: IpAddr,
+        per_network: Option<usize>,
+    ) -> Result<(), Full> {
+        let network = network_key(address);
+        let mut counts = self.connections.counts.lock();
+        let of_network = counts.of_network.get(&network).copied().unwrap_or_default();
+        if per_network.is_some_and(|most| of_network >= most) {
+            return Err(Full::Network);
+        }
+        counts.leave(self.network);
+        *counts.of_network.entry(network).or_default() += 1;
+        self.network = network;
+        Ok(())
+    }
+}
+
+impl Counts {
+    fn leave(&mut self, network: IpAddr) {
+        if let Some(of_network) = self.of_network.get_mut(&network) {
+            *of_network -= 1;
+            if *of_network == 0 {
+                self.of_network.remove(&network);
+            }
+        }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.connections.counts.lock();
         counts.total -= 1;
-        if let Some(of_network) = counts.of_network.get_mut(&self.network) {
-            *of_network -= 1;
-            if *of_network == 0 {
-                counts.of_network.remove(&self.network);
-            }
-        }
+        counts.leave(self.network);
         self.connections.open.send_replace(counts.total);
     }
 }
@@ -162,6 +191,28 @@ mod tests {
             per_network: None,
         };
         drop(connections.admit(address("10.0.0.1"), proxy));
+        assert!(connections.counts.lock().of_network.is_empty());
+    }
+
+    #[test]
+    fn a_proxys_connection_counts_for_its_client() {
+        let connections = Connections::new();
+        let proxy = Caps {
+            total: 9,
+            per_network: None,
+        };
+        let mut places = [(); 3].map(|()| connections.admit(address("10.0.0.1"), proxy).ok());
+        let mut moved = places
+            .iter_mut()
+            .flatten()
+            .map(|place| place.belongs_to(address("2001:db8::1"), Some(2)).err());
+        assert_eq!(
+            [moved.next(), moved.next(), moved.next()],
+            [Some(None), Some(None), Some(Some(Full::Network))]
+        );
+        drop(moved);
+        drop(places);
+        assert_eq!(connections.open(), 0);
         assert!(connections.counts.lock().of_network.is_empty());
     }
 }

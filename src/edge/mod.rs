@@ -1,9 +1,10 @@
 //! The edge: from the socket to whoever answers, and back.
 //!
 //! In the order a request meets them:
-//! [`listeners`] accept, [`connection`] counts and decrypts, [`door`] (HTTP/1.1) and [`http2`] read
+//! [`listeners`] accept, [`connection`] counts, asks a load balancer for whom it speaks
+//! ([`proxy_protocol`]) and decrypts, [`door`] (HTTP/1.1) and [`http2`] read
 //! requests, [`proxy`] takes each through its phases: [`acme_challenge`] answers
-//! a CA, [`admission`] says of all others whether and where, and
+//! a CA, [`admission`] says of all others whether and where, [`policy`] who may and how often, and
 //! [`files`], the [`bridge`] to the app, a [`fixed`] answer or an [`upstream`] answer it through
 //! [`reply`]; [`compression`] and [`security_headers`] work on every answer, [`access_log`] tells
 //! of it.
@@ -18,6 +19,7 @@ pub(crate) mod connection;
 mod door;
 pub(crate) mod error_page;
 pub(crate) mod exchange;
+mod figures;
 pub(crate) mod files;
 mod fixed;
 pub(crate) mod freshness;
@@ -25,18 +27,22 @@ pub(crate) mod host_name;
 mod http2;
 pub(crate) mod limits;
 pub mod listeners;
+mod outgoing;
 mod plain_http;
+mod policy;
 mod proxy;
+mod proxy_protocol;
 pub(crate) mod reply;
 pub(crate) mod request_id;
 pub(crate) mod request_path;
+mod rewrite;
 pub(crate) mod route;
 pub(crate) mod security_headers;
 mod snapshot;
 pub mod upstream;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -51,6 +57,7 @@ use tokio::time::timeout;
 
 use self::access_log::AccessLog;
 use self::connection::Connection;
+pub use self::figures::Figures;
 use self::limits::Connections;
 use self::listeners::Bound;
 use self::plain_http::Ports;
@@ -71,6 +78,8 @@ pub(crate) struct Edge {
     pub(crate) access_log: AccessLog,
     /// What a CA may ask for; `None` where certificates come from no CA.
     pub(crate) challenges: Option<Arc<Challenges>>,
+    /// Connections that `server.proxy_protocol` has ended.
+    proxy_protocol_refused: AtomicU64,
 }
 
 /// The sockets of one configuration, bound and not yet served.
@@ -144,6 +153,7 @@ pub fn start(
         connections: Connections::new(),
         access_log,
         challenges: tls.as_ref().and_then(|tls| tls.challenges.clone()),
+        proxy_protocol_refused: AtomicU64::new(0),
     });
     let proxy = Arc::new(http_proxy(&pingora_conf(config), Proxy::new(edge.clone())));
 
@@ -182,10 +192,10 @@ pub fn start(
 }
 
 impl Running {
-    /// What is known of the upstreams' servers, whenever it is asked.
+    /// What this edge counts.
     #[must_use]
-    pub fn upstreams(&self) -> Upstreams {
-        Upstreams(self.edge.clone())
+    pub fn figures(&self) -> Figures {
+        Figures(self.edge.clone())
     }
 
     /// Stops accepting, lets running requests finish for at most `drain`, and returns how many
@@ -200,21 +210,6 @@ impl Running {
         // What is still there after the deadline is cut by the end of the runtime.
         let _ = timeout(drain, self.edge.connections.all_closed()).await;
         self.edge.connections.open()
-    }
-}
-
-/// The upstreams of the configuration in force.
-#[derive(Clone)]
-pub struct Upstreams(Arc<Edge>);
-
-impl Upstreams {
-    /// What is known of each upstream's servers, in the order of the upstreams' names.
-    #[must_use]
-    pub fn facts(&self) -> Vec<(String, Vec<upstream::Facts>)> {
-        let snapshot = self.0.snapshot();
-        let each = snapshot.upstreams.iter();
-        each.map(|(name, upstream)| (name.clone(), upstream.facts()))
-            .collect()
     }
 }
 

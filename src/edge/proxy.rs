@@ -25,13 +25,14 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use super::access_log::Line;
 use super::compression::Compression;
-use super::exchange::{Exchange, UNTRUSTED};
+use super::exchange::Exchange;
+use super::outgoing::Changes;
 use super::reply::{self, Answer};
 use super::route::PreparedRoute;
 use super::security_headers::SecurityHeaders;
 use super::snapshot::Destination;
 use super::upstream::{self, Wish};
-use super::{Edge, acme_challenge, admission, bridge};
+use super::{Edge, acme_challenge, admission, bridge, rewrite};
 
 /// The edge as Pingora sees it.
 pub(super) struct Proxy {
@@ -119,7 +120,7 @@ impl ProxyHttp for Proxy {
             reply::send(session, exchange, answer).await?;
             return Ok(true);
         }
-        let route = match admission::admit(session, exchange) {
+        let route = match admission::admit(session, exchange).await {
             Ok(route) => route,
             Err(answer) => {
                 reply::send(session, exchange, *answer).await?;
@@ -172,15 +173,18 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
     ) -> Result<()> {
         let peer = admission::peer_address(session);
-        for name in UNTRUSTED.iter().filter(|_| !exchange.trusted_peer) {
-            request.remove_header(name);
+        // First, so that a route may say otherwise.
+        if let Some(Destination::Upstream(forward)) = exchange.destination() {
+            forward.rewrite(request)?;
         }
-        for (name, value) in exchange.forwarding_headers(peer, &session.req_header().headers) {
-            request.insert_header(name, value)?;
-        }
-        match exchange.destination() {
-            Some(Destination::Upstream(forward)) => forward.rewrite(request),
-            _ => Ok(()),
+        Changes::of(exchange, peer, &session.req_header().headers).apply(request)?;
+        match exchange
+            .route
+            .as_ref()
+            .and_then(|route| route.route().rewrite.as_deref())
+        {
+            Some(template) => rewrite::apply(request, template),
+            None => Ok(()),
         }
     }
 

@@ -9,7 +9,8 @@
 //!    over TLS; a browser must ignore it otherwise (RFC 6797, section 8.1).
 //! 3. `Server: unibody`, without a version, over whatever the upstream said of itself; and the
 //!    request id of the exchange.
-//! 4. What the route removes, then what it sets: its owner has the last word.
+//! 4. What the route's policies say of this answer.
+//! 5. What the route removes, then what it sets: its owner has the last word.
 //!
 //! Interim answers (1xx) pass as they are, but for 101, which is final.
 
@@ -23,6 +24,7 @@ use pingora_core::Result;
 use pingora_core::modules::http::{HttpModule, HttpModuleBuilder, Module, ModuleBuilder};
 use pingora_http::ResponseHeader;
 
+use super::policy::Marks;
 use super::request_id::X_REQUEST_ID;
 use super::route::PreparedRoute;
 use crate::config::Config;
@@ -39,6 +41,7 @@ pub(crate) struct SecurityHeaders {
     general: Arc<GeneralHeaders>,
     is_secure: bool,
     request_id: Option<HeaderValue>,
+    marks: Marks,
     route: Option<Arc<PreparedRoute>>,
 }
 
@@ -73,6 +76,7 @@ impl SecurityHeaders {
             general,
             is_secure,
             request_id: Some(request_id),
+            marks: Marks::default(),
             route: None,
         }
     }
@@ -95,6 +99,11 @@ impl SecurityHeaders {
         self.route = Some(route);
     }
 
+    /// Tells the module what the route's policies have decided.
+    pub(crate) fn arm_policy(&mut self, marks: Marks) {
+        self.marks = marks;
+    }
+
     /// Puts the headers on `response`.
     pub(crate) fn apply(&self, response: &mut ResponseHeader) -> Result<()> {
         let hsts = self.general.hsts.as_ref().filter(|_| self.is_secure);
@@ -113,6 +122,7 @@ impl SecurityHeaders {
         if let Some(id) = &self.request_id {
             response.insert_header(X_REQUEST_ID, id)?;
         }
+        self.marks.apply(response)?;
         if let Some(route) = &self.route {
             for name in &route.route().remove_headers {
                 response.remove_header(name);
@@ -157,6 +167,7 @@ impl HttpModuleBuilder for Builder {
             general: Arc::clone(&self.0),
             is_secure: false,
             request_id: None,
+            marks: Marks::default(),
             route: None,
         })
     }
@@ -191,6 +202,9 @@ mod tests {
             host: None,
             path: PathPattern::Prefix(String::new()),
             action: Action::App,
+            policy: crate::config::RoutePolicy::default(),
+            request_headers: crate::config::RequestHeaders::default(),
+            rewrite: None,
             max_body: None,
             compress: None,
             set_headers: set,

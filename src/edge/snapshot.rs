@@ -15,10 +15,11 @@ use super::files::StaticFiles;
 use super::files::shelf::Shelf;
 use super::fixed::{Redirect, Respond};
 use super::plain_http::Ports;
+use super::policy::Policies;
 use super::route::{PreparedRoute, Router};
 use super::security_headers::GeneralHeaders;
 use super::upstream::{Forward, Upstream};
-use crate::config::{Action, Config, Route};
+use crate::config::{Action, Compression, Config, Route};
 
 /// Everything a request needs to be answered.
 pub(crate) struct Snapshot {
@@ -28,6 +29,7 @@ pub(crate) struct Snapshot {
     pub(crate) destinations: Vec<Destination>,
     /// By name; what is known of their servers is shared by all routes.
     pub(crate) upstreams: BTreeMap<String, Arc<Upstream>>,
+    pub(crate) policies: Policies,
     pub(crate) headers: Arc<GeneralHeaders>,
     pub(crate) encoders: Arc<Encoders>,
     /// The ports a redirect to HTTPS reckons with; `None` where there is none to make.
@@ -71,6 +73,7 @@ impl Snapshot {
             router: Router::new(&config),
             destinations,
             upstreams,
+            policies: Policies::new(&config),
             headers: Arc::new(GeneralHeaders::new(&config)),
             encoders: Arc::new(Encoders::new(config.compression.clone())),
             redirect,

@@ -21,6 +21,7 @@ mod modules;
 mod notes;
 mod outage;
 mod own_router;
+mod policy;
 mod routes;
 mod secrets;
 mod signals;

@@ -92,8 +92,7 @@ async fn holder(config: &Config, key: &str, address: SocketAddr, tls: bool) -> H
     let Err(refusal) = listeners::bind(key, &[address]) else {
         return Holder::Free;
     };
-    let host = healthcheck::host(config);
-    let asked = healthcheck::exchange(address, tls, &host, "/healthz");
+    let asked = healthcheck::exchange(config, address, tls, "/healthz");
     match timeout(PATIENCE, asked).await {
         Ok(Ok(answer)) if is_ours(&answer) => Holder::Ourselves,
         _ => Holder::Refused(format!("{refusal:#}")),

@@ -354,7 +354,7 @@ fn every_key_is_read() {
     fn written(table: &Table, name: &str) -> String {
         let heading = match table.path {
             "" => String::new(),
-            path @ ("tls.files" | "upstream" | "route") => format!("[[{path}]]"),
+            path @ ("tls.files" | "upstream" | "rate_limit" | "route") => format!("[[{path}]]"),
             // The tables of a route need a route to stand in.
             path if path.starts_with("route.") => format!("[[route]]\npath = \"/\"\n[{path}]"),
             path if path.starts_with("upstream.") => format!("[[upstream]]\n[{path}]"),

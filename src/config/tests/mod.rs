@@ -6,6 +6,7 @@ mod effective;
 mod loading;
 mod mistakes;
 mod planned;
+mod policy;
 mod routes;
 
 use std::path::Path;

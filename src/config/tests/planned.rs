@@ -4,40 +4,21 @@ use super::*;
 
 #[test]
 fn planned_keys_are_refused() {
-    for (text, key) in [
-        (
-            "[server]\nproxy_protocol = true",
-            "server.proxy_protocol = true",
-        ),
-        ("[app]\nauth = \"token\"", "app.auth = \"token\""),
-        (
-            "[[rate_limit]]\nname = \"a\"\n[[rate_limit]]\nname = \"b\"",
-            "rate_limit",
-        ),
-    ] {
+    for (text, key) in [("[app]\nauth = \"token\"", "app.auth = \"token\"")] {
         refused(text, key);
     }
 }
 
 #[test]
 fn planned_keys_of_routes_are_refused() {
-    for (line, key) in [
-        ("allow = [\"10.0.0.0/8\"]", "route.allow"),
-        ("deny = [\"10.0.0.0/8\"]", "route.deny"),
-        ("basic_auth = { user = \"hash\" }", "route.basic_auth"),
-        ("rate_limit = [\"writes\"]", "route.rate_limit"),
-        ("methods = [\"POST\"]", "route.methods"),
-        ("cors = { origins = [] }", "route.cors"),
-        ("request_headers = {}", "route.request_headers"),
-        ("cache = { ttl = \"1m\" }", "route.cache"),
-    ] {
+    for (line, key) in [("cache = { ttl = \"1m\" }", "route.cache")] {
         refused(&format!("[[route]]\npath = \"/\"\napp = true\n{line}"), key);
     }
 }
 
 #[test]
 fn what_this_version_does_anyway_may_be_written() {
-    good("[server]\nproxy_protocol = false\n[app]\nauth = \"none\"");
+    good("[app]\nauth = \"none\"");
     let environment = Environment::from([("AUTH", "none")]);
     parse("[app]\nauth = \"${AUTH}\"", site().path(), &environment).unwrap();
 }

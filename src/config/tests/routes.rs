@@ -163,6 +163,34 @@ fn routes_that_cannot_be_meant_are_mistakes() {
             "the route's path does not begin with it",
         ),
         (
+            "path = \"/\"\napp = true\nrewrite = \"/a\"",
+            "route.rewrite: belongs to a route with upstream",
+        ),
+        (
+            "path = \"/\"\nupstream = \"backend\"\nrewrite = \"/a/{path}\"",
+            "{path} begins with its own slash",
+        ),
+        (
+            "path = \"/\"\nupstream = \"backend\"\nrewrite = \"/a?b\"",
+            "the query stays as it is",
+        ),
+        (
+            "path = \"/\"\nupstream = \"backend\"\nrewrite = \"/{uri}\"",
+            "{path} is all that is filled in",
+        ),
+        (
+            "path = \"/\"\nfiles = \"public\"\nrequest_headers = {}",
+            "route.request_headers: belongs to a route with app or upstream",
+        ),
+        (
+            "path = \"/\"\napp = true\nrequest_headers.set.Host = \"a\"",
+            "route.request_headers: host says how the request is sent on",
+        ),
+        (
+            "path = \"/\"\napp = true\nrequest_headers.remove = [\"Transfer-Encoding\"]",
+            "belongs to the connection",
+        ),
+        (
             "path = \"/\"\nupstream = \"backend\"\nstrip_prefix = \"/\"",
             "must be a path such as \"/app\"",
         ),

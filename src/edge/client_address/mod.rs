@@ -109,7 +109,8 @@ pub(crate) fn network_key(address: IpAddr) -> IpAddr {
     }
 }
 
-fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+/// Whether `address` belongs to a proxy that is believed.
+pub(crate) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|network| network.contains(&address))
 }
 
