@@ -143,7 +143,13 @@ pub(super) fn confirm(request: &Request, response: &mut ResponseHeader) -> Resul
     let types = &request.encoders.config().types;
     let is_of_listed_type =
         !response.headers.contains_key(CONTENT_TYPE) || is_listed(&response.headers, types);
-    if !is_of_listed_type || !may_be_encoded(request, &response.headers) {
+    if !is_of_listed_type
+        || !may_be_encoded(
+            request.encoders.config(),
+            request.compress,
+            &response.headers,
+        )
+    {
         return Ok(());
     }
     let weak = response.headers.get(ETAG).and_then(weakened);

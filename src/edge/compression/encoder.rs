@@ -7,7 +7,7 @@ use brotli::enc::BrotliEncoderParams;
 use bytes::buf::Writer;
 use bytes::{BufMut, Bytes, BytesMut};
 use flate2::write::GzEncoder;
-use zstd::stream::raw::{CParameter, Operation};
+use zstd::stream::raw::CParameter;
 use zstd::stream::{raw, zio};
 
 use super::encoders::Share;
