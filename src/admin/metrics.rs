@@ -11,7 +11,7 @@ use http::header::CONTENT_TYPE;
 use time::OffsetDateTime;
 
 use super::Subject;
-use super::status::{self, Certificate};
+use super::status::{self, Certificate, Upstream, UpstreamServer};
 use crate::edge::Figures;
 
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -24,6 +24,7 @@ pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResp
         "1 when the app can serve from the database.",
     );
     out.sample(&[], u8::from(status::database(&subject).await.ready));
+    upstreams(&mut out, &status::upstreams(&subject));
     certificates(&mut out, &status::certificates(&subject));
     out.counter(
         "unibody_certificate_task_panics_total",
@@ -42,6 +43,49 @@ fn process(out: &mut Exposition, started: OffsetDateTime) {
         "When the process started, in seconds since 1970.",
     );
     out.sample(&[], started.unix_timestamp());
+}
+
+/// One sample for each address of each upstream's servers.
+fn upstreams(out: &mut Exposition, upstreams: &[Upstream]) {
+    type Value = fn(&UpstreamServer) -> u64;
+    let families: [(&str, &str, &str, Value); 4] = [
+        (
+            "unibody_upstream_server_up",
+            "gauge",
+            "1 while the server gets requests, 0 while it is ejected or unhealthy.",
+            |server| u64::from(server.state == "up"),
+        ),
+        (
+            "unibody_upstream_server_running",
+            "gauge",
+            "Requests the server is answering.",
+            |server| server.running as u64,
+        ),
+        (
+            "unibody_upstream_server_requests_total",
+            "counter",
+            "Requests the server was given.",
+            |server| server.requests,
+        ),
+        (
+            "unibody_upstream_server_failures_total",
+            "counter",
+            "Requests the server failed to answer.",
+            |server| server.failed,
+        ),
+    ];
+    for (family, kind, help, value) in families {
+        out.begin(family, help, kind);
+        for upstream in upstreams {
+            for server in &upstream.servers {
+                let labels = [
+                    ("upstream", upstream.name.as_str()),
+                    ("server", server.address.as_str()),
+                ];
+                out.sample(&labels, value(server));
+            }
+        }
+    }
 }
 
 /// One sample for each certificate, under the first of its names; none where there is nothing to tell.

@@ -12,6 +12,7 @@ use super::{Listeners, Subject};
 use crate::certificates::Summary;
 use crate::certificates::acme::Seen;
 use crate::config::{self, Action};
+use crate::edge::upstream::Facts;
 
 /// What `/status` answers. Times are RFC 3339.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,9 @@ pub struct Status {
     pub listeners: Listeners,
     /// In the order of the file.
     pub routes: Vec<Route>,
+    /// In the order of their names.
+    #[serde(default)]
+    pub upstreams: Vec<Upstream>,
     /// The database's.
     pub database: DatabaseState,
     /// In the order of the configuration.
@@ -40,6 +44,30 @@ pub struct Route {
     pub path: String,
     /// What it does: `app`, `files DIRECTORY`, `upstream NAME`, `redirect TARGET`, `respond STATUS`.
     pub action: String,
+}
+
+/// The servers of one upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// What routes call it.
+    pub name: String,
+    /// In the order of the file; a name has each of its addresses here.
+    pub servers: Vec<UpstreamServer>,
+}
+
+/// One address of a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamServer {
+    /// Such as `10.0.0.7:3000`.
+    pub address: String,
+    /// `up`; `ejected` after failures, for a while; `unhealthy` by its answers to health checks.
+    pub state: String,
+    /// Requests it is answering.
+    pub running: usize,
+    /// Requests it was given since the start.
+    pub requests: u64,
+    /// How many of them it failed to answer.
+    pub failed: u64,
 }
 
 /// Whether the app can serve from the database.
@@ -91,9 +119,19 @@ async fn status(subject: &Subject) -> Status {
         started: subject.started,
         listeners: subject.listeners.clone(),
         routes: subject.config.routes.iter().map(Route::from).collect(),
+        upstreams: upstreams(subject),
         database: database(subject).await,
         certificates: certificates(subject),
     }
+}
+
+pub(super) fn upstreams(subject: &Subject) -> Vec<Upstream> {
+    let each = subject.edge.upstreams().into_iter();
+    each.map(|(name, facts)| Upstream {
+        name,
+        servers: facts.into_iter().map(UpstreamServer::from).collect(),
+    })
+    .collect()
 }
 
 /// Takes at most two seconds.
@@ -115,6 +153,18 @@ pub(super) fn certificates(subject: &Subject) -> Vec<Certificate> {
 pub fn shown(at: OffsetDateTime) -> String {
     let seconds = at.replace_nanosecond(0).unwrap_or(at);
     seconds.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
+}
+
+impl From<Facts> for UpstreamServer {
+    fn from(facts: Facts) -> Self {
+        Self {
+            address: facts.server,
+            state: facts.condition.to_string(),
+            running: facts.running,
+            requests: facts.requests,
+            failed: facts.failed,
+        }
+    }
 }
 
 impl From<Summary> for Certificate {

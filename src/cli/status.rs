@@ -60,8 +60,36 @@ fn for_people(status: &Status) -> String {
             ]
         })
         .collect();
+    let servers: Vec<_> = status
+        .upstreams
+        .iter()
+        .flat_map(|upstream| {
+            upstream
+                .servers
+                .iter()
+                .map(|server| (&upstream.name, server))
+        })
+        .map(|(upstream, server)| {
+            [
+                upstream.clone(),
+                server.address.clone(),
+                server.state.clone(),
+                server.running.to_string(),
+                server.requests.to_string(),
+                server.failed.to_string(),
+            ]
+        })
+        .collect();
+    let servers = if servers.is_empty() {
+        String::new()
+    } else {
+        let headings = [
+            "UPSTREAM", "SERVER", "STATE", "RUNNING", "REQUESTS", "FAILED",
+        ];
+        table(headings, &servers) + "\n"
+    };
     format!(
-        "unibody {}, since {}\nhttp      {}\nhttps     {}\nadmin     {}\ndatabase  {database}\n\n{}\n{}",
+        "unibody {}, since {}\nhttp      {}\nhttps     {}\nadmin     {}\ndatabase  {database}\n\n{}\n{servers}{}",
         status.version,
         shown(status.started),
         addresses(&status.listeners.http),

@@ -8,8 +8,8 @@ use super::environment::escape;
 use super::keys::DEFAULT_HEADERS;
 use super::values::{mask_url, mask_url_passwords, print_duration, print_size};
 use super::{
-    AccessFormat, Acme, AcmeStorage, Action, Challenge, Compression, Config, Cors, Database, Log,
-    LogFormat, RateLimit, RequestHeaders, Route, Server, Tls, TlsMode, TlsVersion,
+    AccessFormat, Acme, AcmeStorage, Action, Balance, Challenge, Compression, Config, Cors,
+    Database, Log, LogFormat, RateLimit, RequestHeaders, Route, Server, Tls, TlsMode, TlsVersion,
     UnknownNames, Upstream,
 };
 
@@ -179,10 +179,34 @@ fn upstream(out: &mut Printer, upstream: &Upstream) {
     out.heading("[[upstream]]");
     out.text("name", &upstream.name);
     out.texts("servers", &upstream.servers);
+    let balance = match upstream.balance {
+        Balance::RoundRobin => "round-robin",
+        Balance::LeastConnections => "least-connections",
+        Balance::IpHash => "ip-hash",
+    };
+    out.text("balance", balance);
+    out.text("host", upstream.host.as_ref().map_or("", shown));
+    out.text("server_name", upstream.server_name.as_deref().unwrap_or(""));
+    let ca_file = upstream.ca.as_ref().map(|ca| ca.path.display().to_string());
+    out.text("ca_file", ca_file.unwrap_or_default());
     out.text("connect_timeout", print_duration(upstream.connect_timeout));
     out.text("read_timeout", print_duration(upstream.read_timeout));
     out.text("send_timeout", print_duration(upstream.send_timeout));
+    out.text("stream_timeout", print_duration(upstream.stream_timeout));
+    out.plain("retries", upstream.retries);
+    out.plain("eject_after", upstream.eject_after);
+    out.text("eject_for", print_duration(upstream.eject_for));
     out.plain("keepalive", upstream.keepalive);
+    if let Some(health) = &upstream.health {
+        out.heading("[upstream.health]");
+        out.text("path", &health.path);
+        out.text("host", health.host.as_ref().map_or("", shown));
+        out.text("status", health.status);
+        out.text("interval", print_duration(health.interval));
+        out.text("timeout", print_duration(health.timeout));
+        out.plain("unhealthy_after", health.unhealthy_after);
+        out.plain("healthy_after", health.healthy_after);
+    }
 }
 
 fn rate_limit(out: &mut Printer, limit: &RateLimit) {

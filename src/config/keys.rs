@@ -170,13 +170,32 @@ static UPSTREAM: Table = Table {
     keys: &[
         optional("name"),
         optional("servers"),
-        planned_except("balance", r#""round-robin""#),
+        key("balance", r#""round-robin""#),
+        key("host", r#""""#),
+        key("server_name", r#""""#),
+        key("ca_file", r#""""#),
         key("connect_timeout", r#""5s""#),
         key("read_timeout", r#""75s""#),
         key("send_timeout", r#""30s""#),
-        planned_except("retries", "0"),
+        key("stream_timeout", r#""1h""#),
+        key("retries", "1"),
+        key("eject_after", "3"),
+        key("eject_for", r#""10s""#),
         key("keepalive", "64"),
-        planned("health"),
+        table("health", &UPSTREAM_HEALTH),
+    ],
+};
+
+static UPSTREAM_HEALTH: Table = Table {
+    path: "upstream.health",
+    keys: &[
+        optional("path"),
+        key("host", r#""""#),
+        key("status", r#""2xx""#),
+        key("interval", r#""10s""#),
+        key("timeout", r#""5s""#),
+        key("unhealthy_after", "3"),
+        key("healthy_after", "2"),
     ],
 };
 

@@ -40,6 +40,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
+use rustls::pki_types::CertificateDer;
 
 pub use acme::{Acme, AcmeStorage, Ca, Challenge, Eab};
 pub use environment::Environment;
@@ -207,14 +208,81 @@ pub struct Upstream {
     pub name: String,
     /// At least one server.
     pub servers: Vec<UpstreamServer>,
+    /// Which server is asked. Default in turn.
+    pub balance: Balance,
+    /// `Host` in place of the client's. Default the client's.
+    pub host: Option<HeaderValue>,
+    /// The name a TLS server must prove, and which it is asked for (SNI). Default its host.
+    pub server_name: Option<String>,
+    /// What certificates of TLS servers must descend from. Default the system's roots.
+    pub ca: Option<CaFile>,
     /// For a connection, TLS included. Default 5 s.
     pub connect_timeout: Duration,
     /// Between two reads from the server. Default 75 s.
     pub read_timeout: Duration,
     /// Between two accepted writes to the server. Default 30 s.
     pub send_timeout: Duration,
+    /// In place of `read_timeout` where the client asks for a WebSocket or an event stream.
+    /// Default 1 h, or `read_timeout` where that is longer.
+    pub stream_timeout: Duration,
+    /// Further servers that a request may be sent to. Default 1.
+    pub retries: usize,
+    /// Failures in a row after which a server is passed over; 0 is never. Default 3.
+    pub eject_after: u32,
+    /// For how long. Default 10 s.
+    pub eject_for: Duration,
     /// Idle connections kept to the servers. Default 64.
     pub keepalive: usize,
+    /// How servers are asked whether they are well. Default not at all.
+    pub health: Option<HealthCheck>,
+}
+
+/// `upstream.balance`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// Each server as often as its weight says.
+    RoundRobin,
+    /// The one with the fewest requests running, by weight.
+    LeastConnections,
+    /// A client always the same one, as long as that is there.
+    IpHash,
+}
+
+/// `upstream.ca_file`, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaFile {
+    /// Where it was read.
+    pub path: PathBuf,
+    /// At least one certificate that chains may end in.
+    pub roots: Vec<CertificateDer<'static>>,
+}
+
+/// `[upstream.health]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// Path and query that are asked for.
+    pub path: String,
+    /// `Host` of the question. Default the upstream's `host`, else the server's address.
+    pub host: Option<HeaderValue>,
+    /// The answer of a server that is well. Default any 2xx.
+    pub status: ExpectedStatus,
+    /// Between two questions. Default 10 s.
+    pub interval: Duration,
+    /// For the whole answer's head. Default 5 s.
+    pub timeout: Duration,
+    /// Wrong answers in a row after which a server gets no requests. Default 3.
+    pub unhealthy_after: u32,
+    /// Right answers in a row after which it gets them again. Default 2.
+    pub healthy_after: u32,
+}
+
+/// `204` or `2xx`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpectedStatus {
+    /// This status only.
+    Exactly(StatusCode),
+    /// Any of the class: 2 stands for 200 to 299.
+    Class(u16),
 }
 
 /// One server of an upstream.
@@ -224,6 +292,8 @@ pub struct UpstreamServer {
     pub address: UpstreamAddress,
     /// How to speak to it.
     pub protocol: UpstreamProtocol,
+    /// Its share of the requests, beside the others' weights. Default 1.
+    pub weight: u32,
 }
 
 /// Where a server of an upstream is.
@@ -245,8 +315,10 @@ pub enum UpstreamAddress {
 pub enum UpstreamProtocol {
     /// HTTP/1.1 in the clear.
     Http,
-    /// HTTP over verified TLS.
+    /// HTTP/1.1 over verified TLS.
     Https,
+    /// HTTP/2 over verified TLS.
+    H2,
     /// HTTP/2 in the clear with prior knowledge (RFC 9113, section 3.3).
     H2c,
 }

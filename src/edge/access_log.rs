@@ -1,8 +1,8 @@
 //! One line for each exchange, whichever way it ended.
 //!
 //! The text form is nginx's `combined`, followed by the times its users add to it: `rt` for the
-//! whole request, and of an upstream `uct` to connect, `uhtt` to its response head and `urt` in all,
-//! in seconds, then the request id.
+//! whole request, and of an upstream's servers, one after the other, `uct` to connect, `uhtt` to the
+//! response head, `urt` in all, in seconds, and which they were; then the request id.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -16,8 +16,8 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::connection::Peer;
-use super::exchange::{Exchange, UpstreamTimes};
-use super::upstream;
+use super::exchange::Exchange;
+use super::upstream::{self, Tries, Try};
 use crate::config::{AccessFormat, Log};
 use crate::telemetry::Output;
 
@@ -40,7 +40,7 @@ pub(crate) struct Line<'a> {
     status: u16,
     body_bytes: u64,
     took: Duration,
-    upstream: UpstreamTimes,
+    tries: Option<&'a Tries>,
     id: &'a str,
 }
 
@@ -88,16 +88,17 @@ impl AccessLog {
         text.push_str("\" \"");
         push_escaped(&mut text, line.header(&header::USER_AGENT).as_bytes());
         let _ = write!(text, "\" rt={:.3}", line.took.as_secs_f64());
-        for (name, time) in line.upstream_times() {
-            match time {
-                Some(time) => {
-                    let _ = write!(text, " {name}=\"{:.3}\"", time.as_secs_f64());
-                }
-                None => {
-                    let _ = write!(text, " {name}=\"-\"");
-                }
-            }
+        for (name, time) in TIMES {
+            let _ = write!(text, " {name}=\"");
+            push_list(&mut text, line.tries(), |text, each| match time(each) {
+                Some(time) => drop(write!(text, "{:.3}", time.as_secs_f64())),
+                None => text.push('-'),
+            });
         }
+        text.push_str(" upstream=\"");
+        push_list(&mut text, line.tries(), |text, each| {
+            push_escaped(text, each.server().as_bytes());
+        });
         let _ = writeln!(text, " id={}", line.id);
         text
     }
@@ -110,7 +111,9 @@ impl AccessLog {
         }
         self.push_masked(&mut referer, line.header(&header::REFERER));
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
-        let [(_, uct), (_, uhtt), (_, urt)] = line.upstream_times();
+        let tries: Vec<_> = line.tries().map(Tried::from).collect();
+        // The one whose answer the client has got.
+        let last = line.tries().last();
         let request = line.request.as_ref();
         let mut text = serde_json::json!({
             "time": rfc3339_now(),
@@ -124,9 +127,10 @@ impl AccessLog {
             "referer": referer,
             "user_agent": line.header(&header::USER_AGENT),
             "rt": line.took.as_secs_f64(),
-            "uct": seconds(uct),
-            "uhtt": seconds(uhtt),
-            "urt": seconds(urt),
+            "uct": seconds(last.and_then(Try::connected)),
+            "uhtt": seconds(last.and_then(Try::answered)),
+            "urt": seconds(last.map(Try::took)),
+            "upstream": tries,
             "request_id": line.id,
         })
         .to_string();
@@ -197,7 +201,7 @@ impl<'a> Line<'a> {
             status,
             body_bytes: session.body_bytes_sent() as u64,
             took: exchange.started.elapsed(),
-            upstream: exchange.upstream,
+            tries: Some(&exchange.tries),
             id: &exchange.id,
         }
     }
@@ -216,7 +220,7 @@ impl<'a> Line<'a> {
             status: status.as_u16(),
             body_bytes: body_bytes as u64,
             took,
-            upstream: UpstreamTimes::default(),
+            tries: None,
             id,
         }
     }
@@ -228,13 +232,57 @@ impl<'a> Line<'a> {
             .unwrap_or("-")
     }
 
-    fn upstream_times(&self) -> [(&'static str, Option<Duration>); 3] {
-        [
-            ("uct", self.upstream.connected),
-            ("uhtt", self.upstream.answered),
-            ("urt", self.upstream.began.map(|began| began.elapsed())),
-        ]
+    fn tries(&self) -> impl Iterator<Item = &Try> {
+        self.tries.into_iter().flat_map(Tries::iter)
     }
+}
+
+type Time = fn(&Try) -> Option<Duration>;
+
+/// The times of a try, as nginx's users call them.
+const TIMES: [(&str, Time); 3] = [
+    ("uct", Try::connected),
+    ("uhtt", Try::answered),
+    ("urt", |each| Some(each.took())),
+];
+
+/// A try as JSON has it, in seconds.
+#[derive(serde::Serialize)]
+struct Tried<'a> {
+    server: &'a str,
+    uct: Option<f64>,
+    uhtt: Option<f64>,
+    urt: f64,
+}
+
+impl<'a> From<&'a Try> for Tried<'a> {
+    fn from(each: &'a Try) -> Self {
+        Self {
+            server: each.server(),
+            uct: each.connected().map(|time| time.as_secs_f64()),
+            uhtt: each.answered().map(|time| time.as_secs_f64()),
+            urt: each.took().as_secs_f64(),
+        }
+    }
+}
+
+/// Writes what `push` writes of each, and the closing quotation mark; `-` where there is none.
+fn push_list<'a>(
+    text: &mut String,
+    tries: impl Iterator<Item = &'a Try>,
+    push: impl Fn(&mut String, &Try),
+) {
+    let empty = text.len();
+    for each in tries {
+        if text.len() > empty {
+            text.push_str(", ");
+        }
+        push(text, each);
+    }
+    if text.len() == empty {
+        text.push('-');
+    }
+    text.push('"');
 }
 
 /// Writes `bytes` so that they can't end the field or the line.
@@ -301,10 +349,7 @@ mod tests {
             status: 200,
             body_bytes: 12,
             took: Duration::from_millis(34),
-            upstream: UpstreamTimes {
-                connected: Some(Duration::from_millis(5)),
-                ..UpstreamTimes::default()
-            },
+            tries: None,
             id: "abc",
         }
     }
@@ -320,7 +365,7 @@ mod tests {
         assert!(time.ends_with(" +0000") && time.len() == 26, "{time}");
         assert_eq!(
             rest,
-            "\"GET /x?q=1 HTTP/1.1\" 200 12 \"-\" \"a \\x22b\\x22\" rt=0.034 uct=\"0.005\" uhtt=\"-\" urt=\"-\" id=abc\n"
+            "\"GET /x?q=1 HTTP/1.1\" 200 12 \"-\" \"a \\x22b\\x22\" rt=0.034 uct=\"-\" uhtt=\"-\" urt=\"-\" upstream=\"-\" id=abc\n"
         );
     }
 

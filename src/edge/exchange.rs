@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -11,6 +11,7 @@ use super::freshness::Freshness;
 use super::request_id::{self, X_REQUEST_ID};
 use super::route::PreparedRoute;
 use super::snapshot::{Destination, Snapshot};
+use super::upstream::Tries;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -39,22 +40,12 @@ pub(crate) struct Exchange {
     pub(crate) route: Option<Arc<PreparedRoute>>,
     /// Largest request body in bytes.
     pub(crate) max_body: u64,
-    /// Bytes of the request body forwarded to an upstream so far.
+    /// Bytes of the request body forwarded to the server that is being asked.
     pub(crate) forwarded: u64,
-    pub(crate) upstream: UpstreamTimes,
+    /// The servers of an upstream that were asked.
+    pub(crate) tries: Tries,
     /// How long the answer may be given again to the same question: `None` for never.
     pub(crate) freshness: Option<Freshness>,
-}
-
-/// When what happened between us and an upstream.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct UpstreamTimes {
-    /// The last try began.
-    pub(crate) began: Option<Instant>,
-    /// From there to the connection; `None` where a kept one was used.
-    pub(crate) connected: Option<Duration>,
-    /// From there to the response head.
-    pub(crate) answered: Option<Duration>,
 }
 
 impl Exchange {
@@ -73,15 +64,14 @@ impl Exchange {
             route: None,
             max_body,
             forwarded: 0,
-            upstream: UpstreamTimes::default(),
+            tries: Tries::default(),
             freshness: None,
         }
     }
 
     /// What answers the request, once it is routed.
     pub(crate) fn destination(&self) -> Option<&Destination> {
-        let route = self.route.as_ref()?;
-        Some(&self.snapshot.destinations[route.index()])
+        self.snapshot.destination(self.route.as_deref())
     }
 
     /// The headers that tell an app or upstream who asked, and over what.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Edge;
+use super::upstream::Facts;
 
 /// The counts of a running edge; each reading is of that moment.
 #[derive(Clone)]
@@ -17,6 +18,15 @@ impl Figures {
         let counts = snapshot.policies.refused_by_limits();
         counts
             .map(|(name, count)| (name.to_owned(), count))
+            .collect()
+    }
+
+    /// What is known of each upstream's servers, in the order of the upstreams' names.
+    #[must_use]
+    pub fn upstreams(&self) -> Vec<(String, Vec<Facts>)> {
+        let snapshot = self.0.snapshot();
+        let each = snapshot.upstreams.iter();
+        each.map(|(name, upstream)| (name.clone(), upstream.facts()))
             .collect()
     }
 

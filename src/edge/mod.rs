@@ -39,8 +39,7 @@ mod rewrite;
 pub(crate) mod route;
 pub(crate) mod security_headers;
 mod snapshot;
-mod upgrade;
-mod upstream;
+pub mod upstream;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -67,6 +66,9 @@ use self::snapshot::Snapshot;
 use crate::certificates::acme::Challenges;
 use crate::config::{Config, Timeouts};
 use crate::telemetry::Output;
+
+/// How often a request may meet a kept connection that its server has just closed.
+const STALE_CONNECTIONS: usize = 4;
 
 /// What all connections share.
 pub(crate) struct Edge {
@@ -155,6 +157,8 @@ pub fn start(
     });
     let proxy = Arc::new(http_proxy(&pingora_conf(config), Proxy::new(edge.clone())));
 
+    edge.snapshot().keep_watch();
+
     let (shutdown, watch) = watch::channel(false);
     let connection = |acceptor| Connection {
         edge: edge.clone(),
@@ -232,9 +236,13 @@ fn pingora_conf(config: &Config) -> Arc<ServerConf> {
         .values()
         .map(|upstream| upstream.keepalive)
         .sum::<usize>();
+    let tries = config.upstreams.values().map(|upstream| upstream.retries);
     Arc::new(ServerConf {
         threads: config.server.workers,
-        upstream_keepalive_pool_size: kept.max(1),
+        // Pingora takes it for each thread, and has one pool for all.
+        upstream_keepalive_pool_size: kept.div_ceil(config.server.workers).max(1),
+        // The first, those that are counted, and some on connections that were closed meanwhile.
+        max_retries: tries.max().unwrap_or(0) + STALE_CONNECTIONS,
         ..ServerConf::default()
     })
 }

@@ -3,24 +3,25 @@
 //! 1. [`request_filter`](ProxyHttp::request_filter): who asks, is it a CA, is it a request we serve,
 //!    and which route takes it; everything but an upstream is answered right there.
 //! 2. [`upstream_peer`](ProxyHttp::upstream_peer), [`upstream_request_filter`](ProxyHttp::upstream_request_filter),
-//!    [`request_body_filter`](ProxyHttp::request_body_filter): the way to an upstream.
+//!    [`request_body_filter`](ProxyHttp::request_body_filter): the way to an upstream; after
+//!    [`fail_to_connect`](ProxyHttp::fail_to_connect) or [`error_while_proxy`](ProxyHttp::error_while_proxy)
+//!    perhaps once more, to another server.
 //! 3. [`upstream_response_filter`](ProxyHttp::upstream_response_filter): the way back. Compression
 //!    and headers are downstream modules and run for every answer, wherever it comes from.
 //! 4. [`fail_to_proxy`](ProxyHttp::fail_to_proxy): what went wrong, as an error page.
 //! 5. [`logging`](ProxyHttp::logging): the line in the access log, whichever way it ended.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header;
+use http::{StatusCode, header};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use super::access_log::Line;
 use super::compression::Compression;
@@ -30,7 +31,8 @@ use super::reply::{self, Answer};
 use super::route::PreparedRoute;
 use super::security_headers::SecurityHeaders;
 use super::snapshot::Destination;
-use super::{Edge, acme_challenge, admission, bridge, rewrite, upstream};
+use super::upstream::{self, Wish};
+use super::{Edge, acme_challenge, admission, bridge, rewrite};
 
 /// The edge as Pingora sees it.
 pub(super) struct Proxy {
@@ -133,13 +135,14 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         exchange: &mut Exchange,
     ) -> Result<Box<HttpPeer>> {
-        exchange.upstream.began = Some(Instant::now());
-        exchange.upstream.connected = None;
-        exchange.upstream.answered = None;
-        match exchange.destination() {
-            Some(Destination::Upstream(upstream)) => {
-                let upgrade = session.is_upgrade_req();
-                upstream.peer(&exchange.host, upgrade).await
+        let snapshot = exchange.snapshot.clone();
+        // What another server was sent is sent again.
+        exchange.forwarded = 0;
+        match snapshot.destination(exchange.route.as_deref()) {
+            Some(Destination::Upstream(forward)) => {
+                let wish = Wish::of(&session.req_header().headers, session.is_upgrade_req());
+                let (tries, client) = (&mut exchange.tries, exchange.client);
+                forward.upstream.begin(tries, client, wish).await
             }
             _ => Err(Error::explain(
                 ErrorType::InternalError,
@@ -158,7 +161,7 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
     ) -> Result<()> {
         if !reused {
-            exchange.upstream.connected = exchange.upstream.began.map(|began| began.elapsed());
+            exchange.tries.connected();
         }
         Ok(())
     }
@@ -170,10 +173,11 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
     ) -> Result<()> {
         let peer = admission::peer_address(session);
-        Changes::of(exchange, peer, &session.req_header().headers).apply(request)?;
-        if let Some(Destination::Upstream(upstream)) = exchange.destination() {
-            upstream.strip_prefix(request)?;
+        // First, so that a route may say otherwise.
+        if let Some(Destination::Upstream(forward)) = exchange.destination() {
+            forward.rewrite(request)?;
         }
+        Changes::of(exchange, peer, &session.req_header().headers).apply(request)?;
         match exchange
             .route
             .as_ref()
@@ -182,6 +186,32 @@ impl ProxyHttp for Proxy {
             Some(template) => rewrite::apply(request, template),
             None => Ok(()),
         }
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        exchange: &mut Exchange,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        exchange.tries.not_connected(&exchange.id, &mut error);
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        exchange: &mut Exchange,
+        reused: bool,
+    ) -> Box<Error> {
+        let (id, forwarded) = (&exchange.id, exchange.forwarded);
+        exchange
+            .tries
+            .broke(id, session, reused, forwarded, &mut error);
+        error
     }
 
     async fn request_body_filter(
@@ -207,8 +237,8 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
     ) -> Result<()> {
         upstream::remove_hop_by_hop(response);
-        if exchange.upstream.answered.is_none() {
-            exchange.upstream.answered = exchange.upstream.began.map(|began| began.elapsed());
+        if !is_interim(response.status) {
+            exchange.tries.answered();
         }
         if exchange.snapshot.is_closing() {
             session.set_keepalive(None);
@@ -226,11 +256,12 @@ impl ProxyHttp for Proxy {
         if let Some(status) = status
             && session
                 .response_written()
-                .is_none_or(|head| head.status.is_informational())
+                .is_none_or(|head| is_interim(head.status))
         {
             session.set_keepalive(None);
             if status.is_server_error() {
-                tracing::warn!(request_id = %exchange.id, %error, "request failed");
+                let servers = exchange.tries.servers();
+                tracing::warn!(request_id = %exchange.id, servers, %error, "request failed");
             }
             // The client may leave before it has the page; then there is nobody to tell.
             let _ = reply::send(session, exchange, reply::empty(status)).await;
@@ -248,8 +279,24 @@ impl ProxyHttp for Proxy {
             .write(&Line::answered(session, exchange, error));
     }
 
+    /// What is tried again is logged where that is decided.
+    fn suppress_proxy_warn_log(
+        &self,
+        _: &Session,
+        _: &Exchange,
+        _: &Error,
+        _: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+
     /// What failed is in the access log, and what is our fault or an upstream's in the log too.
     fn suppress_error_log(&self, _: &Session, _: &Exchange, _: &Error) -> bool {
         true
     }
+}
+
+/// Whether an answer with this status is still to come. After 101 there is none.
+fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }

@@ -1,11 +1,14 @@
 //! The configuration as requests use it: one immutable value, prepared once and taken once per
 //! request.
 
+use std::cell::LazyCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use bytes::Bytes;
+use pingora_core::connectors::http::Connector;
 
 use super::compression::Encoders;
 use super::files::StaticFiles;
@@ -13,9 +16,9 @@ use super::files::shelf::Shelf;
 use super::fixed::{Redirect, Respond};
 use super::plain_http::Ports;
 use super::policy::Policies;
-use super::route::Router;
+use super::route::{PreparedRoute, Router};
 use super::security_headers::GeneralHeaders;
-use super::upstream::Upstream;
+use super::upstream::{Forward, Upstream};
 use crate::config::{Action, Compression, Config, Route};
 
 /// Everything a request needs to be answered.
@@ -24,6 +27,8 @@ pub(crate) struct Snapshot {
     pub(crate) router: Router,
     /// What each route leads to, by the route's index.
     pub(crate) destinations: Vec<Destination>,
+    /// By name; what is known of their servers is shared by all routes.
+    pub(crate) upstreams: BTreeMap<String, Arc<Upstream>>,
     pub(crate) policies: Policies,
     pub(crate) headers: Arc<GeneralHeaders>,
     pub(crate) encoders: Arc<Encoders>,
@@ -36,7 +41,7 @@ pub(crate) struct Snapshot {
 pub(crate) enum Destination {
     App,
     Files(StaticFiles),
-    Upstream(Upstream),
+    Upstream(Forward),
     Redirect(Redirect),
     Respond(Respond),
 }
@@ -53,11 +58,12 @@ impl Snapshot {
     ) -> anyhow::Result<Self> {
         let compression = Arc::new(config.compression.clone());
         let shelf = Shelf::new().context("cannot start the thread that watches static files")?;
+        let upstreams = upstreams(&config)?;
         let destinations = config
             .routes
             .iter()
             .map(|route| {
-                prepare(route, &compression, &shelf).with_context(|| match route.line {
+                prepare(route, &compression, &shelf, &upstreams).with_context(|| match route.line {
                     0 => "in a default route".to_owned(),
                     line => format!("in the route at line {line}"),
                 })
@@ -66,6 +72,7 @@ impl Snapshot {
         Ok(Self {
             router: Router::new(&config),
             destinations,
+            upstreams,
             policies: Policies::new(&config),
             headers: Arc::new(GeneralHeaders::new(&config)),
             encoders: Arc::new(Encoders::new(config.compression.clone())),
@@ -75,16 +82,40 @@ impl Snapshot {
         })
     }
 
+    /// Has the upstreams watch their servers. Must be called within a tokio runtime.
+    pub(crate) fn keep_watch(&self) {
+        // It reads the system's roots, which takes a while.
+        let connector = LazyCell::new(|| Arc::new(Connector::new(None)));
+        for upstream in self.upstreams.values() {
+            upstream.keep_watch(|| connector.clone());
+        }
+    }
+
+    /// What answers the requests of `route`.
+    pub(crate) fn destination(&self, route: Option<&PreparedRoute>) -> Option<&Destination> {
+        route.map(|route| &self.destinations[route.index()])
+    }
+
     /// Whether connections are to end with the answer they are waiting for.
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
     }
 }
 
+fn upstreams(config: &Config) -> anyhow::Result<BTreeMap<String, Arc<Upstream>>> {
+    let each = config.upstreams.iter().map(|(name, upstream)| {
+        let upstream = Upstream::new(upstream.clone());
+        let upstream = upstream.map_err(|error| anyhow!("upstream {name}: {error}"))?;
+        Ok((name.clone(), upstream))
+    });
+    each.collect()
+}
+
 fn prepare(
     route: &Route,
     compression: &Arc<Compression>,
     shelf: &Arc<Shelf>,
+    upstreams: &BTreeMap<String, Arc<Upstream>>,
 ) -> anyhow::Result<Destination> {
     Ok(match &route.action {
         Action::App => Destination::App,
@@ -106,7 +137,11 @@ fn prepare(
         Action::Upstream {
             upstream,
             strip_prefix,
-        } => Destination::Upstream(Upstream::new(upstream.clone(), strip_prefix.as_deref())),
+        } => {
+            // A route's upstream is one of the configuration's.
+            let upstream = upstreams[&upstream.name].clone();
+            Destination::Upstream(Forward::new(upstream, strip_prefix.as_deref()))
+        }
         Action::Redirect { to, status } => Destination::Redirect(Redirect {
             to: to.clone(),
             status: *status,

@@ -107,6 +107,7 @@ async fn json_lines_have_the_same_facts() {
     assert_eq!(line["client"], "127.0.0.1");
     assert!(line["rt"].as_f64().unwrap() <= answer.took.as_secs_f64() + 0.001);
     assert!(line["urt"].is_null());
+    assert_eq!(line["upstream"], Value::Array(Vec::new()));
     server.stop();
     for line in server.log().lines() {
         serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -163,13 +164,14 @@ impl Line {
         let (before, request) = (next(), next());
         let numbers: Vec<&str> = next().split_whitespace().collect();
         let (referer, _, user_agent, after) = (next(), next(), next(), next());
-        let upstream = [next(), next(), next(), next(), next()];
+        let upstream = [next(), next(), next(), next(), next(), next(), next()];
         let last = next();
 
         let time = before.strip_prefix("127.0.0.1 - - [").unwrap();
         let time = time.strip_suffix("] ").unwrap();
         assert!(is_time(time), "{line}");
-        assert_eq!(upstream, ["-", " uhtt=", "-", " urt=", "-"], "{line}");
+        let nobody = ["-", " uhtt=", "-", " urt=", "-", " upstream=", "-"];
+        assert_eq!(upstream, nobody, "{line}");
         assert!(last.starts_with(" id="), "{line}");
         let took = after.strip_prefix(" rt=").unwrap();
         let took = took.strip_suffix(" uct=").unwrap();

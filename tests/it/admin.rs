@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::support::breakable::{Breakable, Target};
 use crate::support::http;
 use crate::support::raw::Raw;
 use crate::support::server::{PATIENCE, Server, Setup};
+use crate::support::upstream::Upstream;
 
 async fn status(server: &Server) -> Value {
     let answer = http::client().get(server.admin_url("/status")).send();
@@ -70,6 +72,64 @@ async fn the_server_tells_how_it_is() {
             "{sample} in {metrics}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_of_upstreams_are_told() {
+    let good = Upstream::saying("good");
+    let gone = Breakable::before(Target::Tcp(good.address.parse().unwrap()));
+    gone.refuse();
+    let address = gone.address();
+    let server = Setup::new()
+        .admin()
+        .plain()
+        .config(&format!(
+            "[[upstream]]\nname = \"b\"\nservers = [\"{}\", \"{address}\"]\n\
+             eject_after = 1\neject_for = \"1h\"\n\
+             [[route]]\npath = \"/b\"\nupstream = \"b\"",
+            good.address
+        ))
+        .start();
+    let mut raw = Raw::connect(server.http.unwrap());
+    for _ in 0..4 {
+        raw.send("GET /b HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(raw.answer().status, 200);
+    }
+    // An exchange ends a little after its answer.
+    let upstream = loop {
+        let upstream = status(&server).await["upstreams"][0].take();
+        if upstream["servers"][0]["running"] == 0 {
+            break upstream;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(upstream["name"], "b");
+    let expected = serde_json::json!([
+        { "address": good.address, "state": "up", "running": 0, "requests": 4, "failed": 0 },
+        { "address": address.to_string(), "state": "ejected", "running": 0, "requests": 1, "failed": 1 },
+    ]);
+    assert_eq!(upstream["servers"], expected);
+
+    let metrics = metrics(&server).await;
+    let of = |server: &str| format!("{{upstream=\"b\",server=\"{server}\"}}");
+    let (good, gone) = (of(&good.address), of(&address.to_string()));
+    for sample in [
+        "# TYPE unibody_upstream_server_requests_total counter".to_owned(),
+        format!("unibody_upstream_server_up{good} 1"),
+        format!("unibody_upstream_server_up{gone} 0"),
+        format!("unibody_upstream_server_requests_total{good} 4"),
+        format!("unibody_upstream_server_failures_total{gone} 1"),
+    ] {
+        assert!(
+            metrics.lines().any(|line| line == sample),
+            "{sample} in {metrics}"
+        );
+    }
+
+    let shown = server.ask(&["status"]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("UPSTREAM  SERVER"), "{shown}");
+    assert!(shown.contains("ejected"), "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,8 +2,12 @@
 
 mod bodies;
 mod failures;
+mod grpc;
 mod headers;
 mod servers;
+mod several;
+mod streams;
+mod tls;
 mod upgrades;
 
 use crate::support::raw::RawAnswer;

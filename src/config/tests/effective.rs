@@ -34,7 +34,16 @@ name = "b"
 servers = ["unix:/run/b.sock", "h2c://[::1]:1"]
 [[upstream]]
 name = "a"
-servers = ["a:1"]
+servers = ["https://a:1 weight=5", "h2://a"]
+balance = "least-connections"
+host = "a.internal:8080"
+server_name = "a.internal"
+ca_file = "ca.pem"
+retries = 2
+[upstream.health]
+path = "/healthz?deep"
+host = "a"
+status = "204"
 [[rate_limit]]
 name = "writes"
 rate = "10/s"

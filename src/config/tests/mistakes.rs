@@ -357,6 +357,7 @@ fn every_key_is_read() {
             path @ ("tls.files" | "upstream" | "rate_limit" | "route") => format!("[[{path}]]"),
             // The tables of a route need a route to stand in.
             path if path.starts_with("route.") => format!("[[route]]\npath = \"/\"\n[{path}]"),
+            path if path.starts_with("upstream.") => format!("[[upstream]]\n[{path}]"),
             path => format!("[{path}]"),
         };
         format!("{heading}\n{name} = 1979-05-27\n")

@@ -20,6 +20,8 @@ fn site() -> tempfile::TempDir {
     for file in ["public/index.html", "cert.pem", "key.pem"] {
         std::fs::write(dir.path().join(file), "").unwrap();
     }
+    let root = rcgen::generate_simple_self_signed(["ca.test".to_owned()]).unwrap();
+    std::fs::write(dir.path().join("ca.pem"), root.cert.pem()).unwrap();
     dir
 }
 

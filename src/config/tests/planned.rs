@@ -8,21 +8,6 @@ fn planned_keys_are_refused() {
 }
 
 #[test]
-fn planned_keys_of_upstreams_are_refused() {
-    for (line, key) in [
-        ("balance = \"ip-hash\"", "upstream.balance = \"ip-hash\""),
-        ("retries = 1", "upstream.retries = 1"),
-        ("health = { path = \"/healthz\" }", "upstream.health"),
-        ("[upstream.health]\npath = \"/healthz\"", "upstream.health"),
-    ] {
-        refused(
-            &format!("[[upstream]]\nname = \"a\"\nservers = [\"b:1\"]\n{line}"),
-            key,
-        );
-    }
-}
-
-#[test]
 fn planned_keys_of_routes_are_refused() {
     let route = "[[route]]\npath = \"/\"\napp = true\ncache = { ttl = \"1m\" }";
     refused(route, "route.cache");
@@ -31,8 +16,6 @@ fn planned_keys_of_routes_are_refused() {
 #[test]
 fn what_this_version_does_anyway_may_be_written() {
     good("[app]\nauth = \"none\"");
-    let upstream = "[[upstream]]\nname = \"a\"\nservers = [\"b:1\"]\n";
-    good(&format!("{upstream}balance = \"round-robin\"\nretries = 0"));
     let environment = Environment::from([("AUTH", "none")]);
     parse("[app]\nauth = \"${AUTH}\"", site().path(), &environment).unwrap();
 }

@@ -289,6 +289,46 @@ fn upstreams_that_cannot_be_meant_are_mistakes() {
             "name = \"a\"\nservers = [\"a:1\"]\n[[upstream]]\nname = \"a\"\nservers = [\"a:1\"]",
             "config.toml:5: upstream.name: \"a\" is the name of the upstream of line 1",
         ),
+        (
+            "name = \"a\"\nservers = [\"a:1\"]\nbalance = \"random\"",
+            "upstream.balance = \"random\": must be \"round-robin\" or",
+        ),
+        (
+            "name = \"a\"\nservers = [\"a:1\"]\nretries = 11",
+            "upstream.retries = 11: must be a whole number from 0 to 10",
+        ),
+        (
+            "name = \"a\"\nservers = [\"a:1\"]\nhost = \"u@a\"",
+            "upstream.host = \"u@a\": must be a host name",
+        ),
+        (
+            "name = \"a\"\nservers = [\"a:1\"]\nca_file = \"ca.pem\"",
+            "upstream.ca_file: belongs to servers with TLS",
+        ),
+        (
+            "name = \"a\"\nservers = [\"a:1\"]\nserver_name = \"b\"",
+            "upstream.server_name: belongs to servers with TLS",
+        ),
+        (
+            "name = \"a\"\nservers = [\"https://a\"]\nca_file = \"cert.pem\"",
+            "cert.pem holds no certificate",
+        ),
+        (
+            "name = \"a\"\nservers = [\"https://a\"]\nserver_name = \"a b\"",
+            "upstream.server_name = \"a b\": must be the name",
+        ),
+        (
+            "name = \"a\"\nservers = [\"a:1\"]\n[upstream.health]\ninterval = \"1s\"",
+            "upstream.health.path is missing",
+        ),
+        (
+            "name = \"a\"\nservers = [\"a:1\"]\n[upstream.health]\npath = \"healthz\"",
+            "upstream.health.path = \"healthz\": must be a path",
+        ),
+        (
+            "name = \"a\"\nservers = [\"a:1\"]\n[upstream.health]\npath = \"/\"\nstatus = \"1xx\"",
+            "upstream.health.status = \"1xx\": must be a status",
+        ),
     ] {
         // The route is not blamed for its upstream.
         let text = format!("[[upstream]]\n{upstream}\n[[route]]\npath = \"/\"\napp = true");

@@ -10,6 +10,9 @@ use url::Host;
 use super::Invalid;
 use crate::config::{UpstreamAddress, UpstreamProtocol, UpstreamServer};
 
+/// Largest weight of a server: the turns of an upstream are written out once.
+const HEAVIEST: u32 = 100;
+
 /// An address to listen on: `[::]:8080`, `0.0.0.0:80`, or `:80`, which is `[::]:80` (IPv4 as well).
 ///
 /// # Errors
@@ -42,26 +45,29 @@ pub fn parse_network(text: &str) -> Result<IpNet, Invalid> {
 }
 
 impl UpstreamServer {
-    /// `127.0.0.1:3000`, `http://…`, `https://…`, `h2c://…` or `unix:/run/app.sock`. Ports default
-    /// to 80 and 443 where a scheme is written.
+    /// `127.0.0.1:3000`, `http://…`, `https://…`, `h2://…`, `h2c://…` or `unix:/run/app.sock`,
+    /// perhaps with ` weight=3` behind. Ports default to 80 and 443 where a scheme is written.
     ///
     /// # Errors
     /// Says how to write a server.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let (text, weight) = split_weight(text)?;
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(Self {
                 address: parse_socket(path)?,
                 protocol: UpstreamProtocol::Http,
+                weight,
             });
         }
         let (protocol, default_port, authority) = match text.split_once("://") {
             None => (UpstreamProtocol::Http, None, text),
             Some(("http", rest)) => (UpstreamProtocol::Http, Some(80), rest),
             Some(("https", rest)) => (UpstreamProtocol::Https, Some(443), rest),
+            Some(("h2", rest)) => (UpstreamProtocol::H2, Some(443), rest),
             Some(("h2c", rest)) => (UpstreamProtocol::H2c, Some(80), rest),
             Some(_) => {
                 return Err(Invalid::new(
-                    "unknown scheme; http, https, h2c and unix are known",
+                    "unknown scheme; http, https, h2, h2c and unix are known",
                 ));
             }
         };
@@ -78,6 +84,7 @@ impl UpstreamServer {
                 port,
             },
             protocol,
+            weight,
         })
     }
 
@@ -97,20 +104,35 @@ impl UpstreamServer {
 impl fmt::Display for UpstreamServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
-            UpstreamAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+            UpstreamAddress::Unix(path) => write!(f, "unix:{}", path.display())?,
             UpstreamAddress::Tcp { host, port } => {
                 let scheme = match self.protocol {
                     UpstreamProtocol::Http => "http",
                     UpstreamProtocol::Https => "https",
+                    UpstreamProtocol::H2 => "h2",
                     UpstreamProtocol::H2c => "h2c",
                 };
                 if host.contains(':') {
-                    write!(f, "{scheme}://[{host}]:{port}")
+                    write!(f, "{scheme}://[{host}]:{port}")?;
                 } else {
-                    write!(f, "{scheme}://{host}:{port}")
+                    write!(f, "{scheme}://{host}:{port}")?;
                 }
             }
         }
+        if self.weight == 1 {
+            return Ok(());
+        }
+        write!(f, " weight={}", self.weight)
+    }
+}
+
+fn split_weight(text: &str) -> Result<(&str, u32), Invalid> {
+    let Some((server, weight)) = text.rsplit_once(" weight=") else {
+        return Ok((text, 1));
+    };
+    match weight.parse() {
+        Ok(weight @ 1..=HEAVIEST) => Ok((server.trim_end(), weight)),
+        _ => Err(Invalid::new("the weight is a number from 1 to 100")),
     }
 }
 
@@ -248,6 +270,21 @@ mod tests {
                 "a socket as a URL",
             ),
             ("unix:app.sock", Some("unix:app.sock"), "a relative socket"),
+            ("h2://backend", Some("h2://backend:443"), "HTTP/2 with TLS"),
+            (
+                "a:1 weight=3",
+                Some("http://a:1 weight=3"),
+                "a larger share",
+            ),
+            ("a:1 weight=1", Some("http://a:1"), "the usual share"),
+            (
+                "unix:/a b.sock weight=2",
+                Some("unix:/a b.sock weight=2"),
+                "a socket's share",
+            ),
+            ("a:1 weight=0", None, "no share"),
+            ("a:1 weight=101", None, "too large a share"),
+            ("a:1 backup", None, "an unknown word"),
             ("backend", None, "no port"),
             ("backend:0", None, "port 0"),
             ("backend:http", None, "a word for a port"),

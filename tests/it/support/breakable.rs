@@ -24,7 +24,6 @@ use tokio::task::JoinSet;
 #[derive(Debug, Clone)]
 pub enum Target {
     /// A TCP server.
-    #[allow(dead_code)] // upstreams will be behind this proxy too
     Tcp(SocketAddr),
     /// A server on a unix socket.
     Unix(PathBuf),

@@ -45,6 +45,45 @@ fn a_kept_connection_that_the_upstream_has_closed_is_replaced_unnoticed() {
 }
 
 #[test]
+fn no_connection_is_kept_where_none_shall_be() {
+    let upstream = Upstream::saying("hello");
+    let server = forwarding_to(&upstream.table("keepalive = 0"));
+    let mut raw = Raw::connect(server.http.unwrap());
+    for round in 0..4 {
+        raw.send(GET);
+        assert_eq!(raw.answer().status, 200);
+        assert_eq!(upstream.request().connection, round);
+    }
+}
+
+#[test]
+fn a_server_may_have_a_name() {
+    let upstream = Upstream::saying("found");
+    let (_, port) = upstream.address.rsplit_once(':').unwrap();
+    // It may stand for ::1 as well, where nobody listens.
+    let table = format!("[[upstream]]\nname = \"backend\"\nservers = [\"localhost:{port}\"]\n");
+    let server = forwarding_to(&table);
+    let mut raw = Raw::connect(server.http.unwrap());
+    for _ in 0..4 {
+        raw.send(GET);
+        assert_eq!(raw.answer().text(), "found");
+    }
+}
+
+#[test]
+fn a_name_that_nobody_knows_is_502_and_the_log_says_so() {
+    let table = "[[upstream]]\nname = \"backend\"\nservers = [\"nowhere.invalid:80\"]\n";
+    let mut server = forwarding_to(table);
+    let mut raw = Raw::connect(server.http.unwrap());
+    raw.send(GET);
+    let answer = raw.answer();
+    assert_eq!(answer.status, 502);
+    let id = answer.header("x-request-id").unwrap();
+    let line = server.line_with(&format!("request_id={id}"));
+    assert!(line.contains("nowhere.invalid is not known"), "{line}");
+}
+
+#[test]
 fn servers_take_turns() {
     let (one, two) = (Upstream::saying("one"), Upstream::saying("two"));
     let server = forwarding_to(&table(&[&one, &two], ""));

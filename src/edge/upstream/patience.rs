@@ -1,6 +1,9 @@
-//! Connections to upstreams for requests that ask for an upgrade (WebSocket).
+//! Connections for what may be silent for long: WebSocket and event streams. Each has one for itself.
 //!
-//! Pingora 0.9.1 ends an upgraded exchange at once when the upstream's 101 is read before the end of
+//! Pingora 0.9.1 has one timeout for all reads of a request. Here it is the long one, and
+//! [`Patient`] sees to it that the head of the answer doesn't take that long.
+//!
+//! Pingora also ends an upgraded exchange at once when the upstream's 101 is read before the end of
 //! the (empty) request body has been taken from its own queue: it takes that end for the client's
 //! goodbye. Both are awaited together and in random order, so an upstream that answers within
 //! microseconds loses its WebSocket now and then. [`Patient`] gives the other side its turn: after
@@ -8,7 +11,10 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::connectors::l4::Connect;
@@ -18,10 +24,16 @@ use pingora_core::protocols::l4::stream::Stream;
 use pingora_core::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
 use pingora_core::{Error, ErrorType, Result};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
 
-/// Makes [`Patient`] connections.
+/// Makes the one [`Patient`] connection of a request.
 #[derive(Debug)]
-pub(super) struct Patiently;
+pub(super) struct Patiently {
+    /// How long the server may be silent before the head of its answer is there.
+    pub(super) for_head: Duration,
+    /// Whether that is there.
+    pub(super) answered: Arc<AtomicBool>,
+}
 
 #[async_trait]
 impl Connect for Patiently {
@@ -33,10 +45,10 @@ impl Connect for Patiently {
                 stream.set_nodelay(true).map_err(|error| {
                     Error::because(ErrorType::ConnectError, "no TCP_NODELAY", error).into_up()
                 })?;
-                Box::new(Patient::new(stream))
+                Box::new(self.patient(stream))
             }
             SocketAddr::Unix(address) => match address.as_pathname() {
-                Some(path) => Box::new(Patient::new(ext::connect_uds(path).await?)),
+                Some(path) => Box::new(self.patient(ext::connect_uds(path).await?)),
                 None => {
                     return Err(Error::explain(
                         ErrorType::ConnectError,
@@ -50,18 +62,34 @@ impl Connect for Patiently {
     }
 }
 
-/// A connection whose first read after a write is put off by one poll.
+impl Patiently {
+    fn patient<S>(&self, inner: S) -> Patient<S> {
+        Patient {
+            inner,
+            has_written: false,
+            for_head: self.for_head,
+            answered: self.answered.clone(),
+            deadline: Box::pin(sleep(self.for_head)),
+        }
+    }
+}
+
+/// A connection whose first read after a write is put off by one poll, and that is only patient once
+/// the head of the answer is there.
 #[derive(Debug)]
 struct Patient<S> {
     inner: S,
     has_written: bool,
+    for_head: Duration,
+    answered: Arc<AtomicBool>,
+    deadline: Pin<Box<Sleep>>,
 }
 
 impl<S> Patient<S> {
-    fn new(inner: S) -> Self {
-        Self {
-            inner,
-            has_written: false,
+    /// Something has moved.
+    fn put_off(&mut self) {
+        if !self.answered.load(Ordering::Relaxed) {
+            self.deadline.as_mut().reset(Instant::now() + self.for_head);
         }
     }
 }
@@ -76,7 +104,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Pin::new(&mut self.inner).poll_read(context, buffer)
+        match Pin::new(&mut self.inner).poll_read(context, buffer) {
+            Poll::Pending if !self.answered.load(Ordering::Relaxed) => {
+                ready!(self.deadline.as_mut().poll(context));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            polled => {
+                self.put_off();
+                polled
+            }
+        }
     }
 }
 
@@ -87,6 +124,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.has_written = true;
+        self.put_off();
         Pin::new(&mut self.inner).poll_write(context, bytes)
     }
 

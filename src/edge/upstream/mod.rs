@@ -1,0 +1,191 @@
+//! Forwarding to servers of the user's own.
+//!
+//! Pingora connects, keeps connections and moves the bytes. Here stands, in the order a request
+//! meets it, what it can't know:
+//! 1. [`forward`]: what the route changes about the request.
+//! 2. [`balance`]: which [`endpoint`] is asked, and [`peer`]: how that is reached;
+//!    [`patience`] is for WebSocket and event streams.
+//! 3. [`tries`]: what came of it, and whether another is asked.
+//! 4. [`hop_by_hop`]: what of the answer is not for the client, or [`failure`]: what it gets instead.
+//!
+//! Meanwhile [`names`] are looked up, and [`health`] asks the servers how they are.
+
+mod balance;
+mod endpoint;
+mod failure;
+mod forward;
+mod health;
+mod hop_by_hop;
+mod names;
+mod patience;
+mod peer;
+mod tries;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use http::HeaderValue;
+use pingora_core::connectors::http::Connector;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorType, Result};
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+use self::balance::Endpoints;
+use self::endpoint::Endpoint;
+pub use self::endpoint::{Condition, Facts};
+pub(crate) use self::failure::status_of;
+pub(crate) use self::forward::Forward;
+pub(crate) use self::hop_by_hop::remove_hop_by_hop;
+use self::peer::Peers;
+pub(crate) use self::peer::Wish;
+pub(crate) use self::tries::{Tries, Try};
+use crate::config;
+
+/// The servers of one `[[upstream]]`, shared by all its routes.
+pub(crate) struct Upstream {
+    config: Arc<config::Upstream>,
+    peers: Peers,
+    endpoints: ArcSwap<Endpoints>,
+    turn: AtomicUsize,
+    /// Whether every name was looked up once.
+    looked_up: watch::Sender<bool>,
+    /// Why the last look-up failed, if it did.
+    trouble: ArcSwapOption<String>,
+    /// Told that an address is not what it was.
+    moved: Arc<Notify>,
+}
+
+impl Upstream {
+    /// # Errors
+    /// A socket's path that the system can't take.
+    pub(crate) fn new(config: Arc<config::Upstream>) -> Result<Arc<Self>> {
+        let peers = Peers::new(&config);
+        let endpoints = names::endpoints(&config, &peers, &names::written(&config), &[])?;
+        Ok(Arc::new(Self {
+            looked_up: watch::Sender::new(names::names(&config).is_empty()),
+            peers,
+            endpoints: ArcSwap::from_pointee(endpoints),
+            turn: AtomicUsize::new(0),
+            trouble: ArcSwapOption::empty(),
+            moved: Arc::new(Notify::new()),
+            config,
+        }))
+    }
+
+    /// Looks names up and asks for health from now on, until the upstream is dropped. Must be called
+    /// within a tokio runtime. `connector` makes the connections of health checks.
+    pub(crate) fn keep_watch(self: &Arc<Self>, connector: impl FnOnce() -> Arc<Connector>) {
+        if !*self.looked_up.borrow() {
+            tokio::spawn(names::keep_looking(Arc::downgrade(self)));
+        }
+        if self.config.health.is_some() {
+            tokio::spawn(health::keep_asking(Arc::downgrade(self), connector()));
+        }
+    }
+
+    /// The next server to ask, other than those that were, noted in `tries`.
+    ///
+    /// # Errors
+    /// No server is known, or no other.
+    pub(crate) async fn begin(
+        self: &Arc<Self>,
+        tries: &mut Tries,
+        client: IpAddr,
+        wish: Wish,
+    ) -> Result<Box<HttpPeer>> {
+        if self.endpoints.load().all.is_empty() {
+            self.wait_for_names().await;
+        }
+        let endpoints = self.endpoints.load();
+        let again = AtomicUsize::new(self.turn.load(Ordering::Relaxed));
+        // A second try is out of turn, or servers that fail would always be followed by the same.
+        let turn = if tries.are_none() { &self.turn } else { &again };
+        let balance = self.config.balance;
+        let endpoint = endpoints.choose(balance, turn, client, |each| tries.include(each));
+        let Some(endpoint) = endpoint else {
+            return self.nobody();
+        };
+        let (peer, flag) = self.peers.to_ask(&endpoint.peer, wish);
+        tries.begin(self, endpoint, flag);
+        Ok(peer)
+    }
+
+    /// `Host` in place of the client's.
+    fn host(&self) -> Option<&HeaderValue> {
+        self.config.host.as_ref()
+    }
+
+    /// What is known of each server.
+    pub(crate) fn facts(&self) -> Vec<Facts> {
+        let endpoints = self.endpoints.load();
+        endpoints.all.iter().map(|each| each.facts()).collect()
+    }
+
+    fn has_other_than(&self, tries: &Tries) -> bool {
+        let endpoints = self.endpoints.load();
+        endpoints.all.iter().any(|each| !tries.include(each))
+    }
+
+    fn succeeded(&self, endpoint: &Endpoint) {
+        if endpoint.succeeded() {
+            let (upstream, server) = (&self.config.name, &endpoint.label);
+            tracing::info!(upstream, server, "back again: it gets requests");
+        }
+    }
+
+    fn failed(&self, endpoint: &Endpoint, error: &Error) {
+        // We are out of sockets or the like: the server has done nothing.
+        if *error.etype() == ErrorType::InternalError {
+            return;
+        }
+        self.moved.notify_one();
+        if endpoint.failed(self.config.eject_after, self.config.eject_for) {
+            let (upstream, server) = (&self.config.name, &endpoint.label);
+            tracing::warn!(
+                upstream, server, %error, eject_for = ?self.config.eject_for,
+                "ejected: it has failed too often and gets no requests for now"
+            );
+        }
+    }
+
+    async fn wait_for_names(&self) {
+        let mut looked_up = self.looked_up.subscribe();
+        // Nobody there after that time is nobody there.
+        let waited = looked_up.wait_for(|looked_up| *looked_up);
+        let _ = timeout(self.config.connect_timeout, waited).await;
+    }
+
+    fn replace(&self, found: &[names::Found]) {
+        let before = self.endpoints.load();
+        match names::endpoints(&self.config, &self.peers, found, &before.all) {
+            Ok(endpoints) => self.endpoints.store(Arc::new(endpoints)),
+            Err(error) => tracing::error!(upstream = self.config.name, %error, "no endpoints"),
+        }
+    }
+
+    /// The names were looked up; `trouble` is what went wrong.
+    fn looked_up(&self, trouble: Option<String>) {
+        if let Some(reason) = &trouble
+            && self.trouble.load().as_deref() != Some(reason)
+        {
+            let upstream = &self.config.name;
+            tracing::warn!(upstream, reason, "the last known addresses are used");
+        }
+        self.trouble.store(trouble.map(Arc::new));
+        self.looked_up.send_replace(true);
+    }
+
+    fn nobody<T>(&self) -> Result<T> {
+        self.moved.notify_one();
+        let trouble = self.trouble.load();
+        let reason = match trouble.as_deref() {
+            Some(reason) => reason.clone(),
+            None => "no server left to ask".to_owned(),
+        };
+        let reason = format!("upstream {}: {reason}", self.config.name);
+        Err(Error::explain(ErrorType::ConnectError, reason).into_up())
+    }
+}
