@@ -5,7 +5,6 @@
 //! and served as soon as they have changed and are a pair again. What goes wrong leaves the
 //! certificate before in service.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch::Receiver;
 use tracing::{info, warn};
 
-use super::acme::verify;
+use super::acme::Listener;
 use super::pair::Pair;
 use super::self_signed::{self, SelfSigned};
 use super::supervised::{PAUSES, supervised};
@@ -35,7 +34,7 @@ impl Certificates {
     /// Renews and reloads until `shutdown` says true or its sender is gone, and then tells
     /// `acme.webhook` what is left to tell. `https` are the addresses of our own TLS listeners, which
     /// must be accepting already.
-    pub async fn keep_fresh(self: Arc<Self>, https: Vec<SocketAddr>, shutdown: Receiver<bool>) {
+    pub async fn keep_fresh(self: Arc<Self>, https: Vec<Listener>, shutdown: Receiver<bool>) {
         match &self.origin {
             Origin::Off => {}
             Origin::Acme(managed) => managed.run(&self, https, shutdown).await,
@@ -46,7 +45,7 @@ impl Certificates {
         }
     }
 
-    async fn keep_own_fresh(self: &Arc<Self>, https: &[SocketAddr], mut shutdown: Receiver<bool>) {
+    async fn keep_own_fresh(self: &Arc<Self>, https: &[Listener], mut shutdown: Receiver<bool>) {
         let mut observed = None;
         loop {
             let now = Instant::now();
@@ -82,12 +81,12 @@ impl Certificates {
     }
 
     /// Asks our own listener for each certificate, and notes what it gave.
-    async fn observe(&self, listener: Option<SocketAddr>, served: &[Served]) {
+    async fn observe(&self, listener: Option<Listener>, served: &[Served]) {
         let mut seen = Vec::with_capacity(served.len());
         for served in served {
             let name = served.name_to_ask_for();
             let answer = match (listener, name) {
-                (Some(listener), Some(name)) => match verify::served(listener, &name).await {
+                (Some(listener), Some(name)) => match listener.served(&name).await {
                     Ok(answer) => Some(answer),
                     Err(error) => {
                         warn!("{name}: a handshake with this server at {listener} failed: {error}");

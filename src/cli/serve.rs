@@ -1,6 +1,6 @@
 //! `unibody serve`: everything, in the order it comes up and goes down.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::{Failure, Outcome};
 use crate::admin;
 use crate::certificates::Certificates;
+use crate::certificates::acme::Listener;
 use crate::config::Config;
 use crate::database::migrations::{self, Report};
 use crate::database::{Database, Unavailable, embedded};
@@ -80,6 +81,8 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
     let app: Router = app::router(app::State::new(database.database.clone()));
     let http = addresses(&sockets.http);
     let https = addresses(&sockets.https);
+    let listener = |&bound: &SocketAddr| Listener::new(bound, &config.server);
+    let listeners = https.iter().map(listener).collect();
     let running = edge::start(&config, sockets, tls, app, output)?;
     if let Some(bound) = admin {
         tracing::info!(admin = %format!("http://{}", bound.address), "status and metrics");
@@ -88,7 +91,7 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
             started,
             listeners: admin::Listeners {
                 http,
-                https: https.clone(),
+                https,
                 admin: bound.address,
             },
             certificates: Arc::clone(&certificates),
@@ -99,7 +102,7 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
     }
     tracing::info!(open = address, "ready");
     // After the listeners: a CA comes back to them, and so does the look at what is really served.
-    let mut keeping = tokio::spawn(certificates.keep_fresh(observable(&config, https), stopped));
+    let mut keeping = tokio::spawn(certificates.keep_fresh(listeners, stopped));
 
     stop.requested().await;
     tracing::info!(drain = ?config.server.drain, "stopping");
@@ -205,19 +208,6 @@ fn report(done: &Report) {
 
 fn addresses(bound: &[Bound]) -> Vec<SocketAddr> {
     bound.iter().map(|bound| bound.address).collect()
-}
-
-/// The listeners that show us their certificates: those that don't want to hear first for whom we speak.
-fn observable(config: &Config, https: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let speaks_to_all = |own: &SocketAddr| {
-        let own = match own.ip() {
-            IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            own => own,
-        };
-        config.server.greeting(own).is_empty()
-    };
-    https.into_iter().filter(speaks_to_all).collect()
 }
 
 /// Says where the server listens; returns what to put into a browser on this machine.

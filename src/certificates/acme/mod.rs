@@ -30,7 +30,6 @@ mod webhook;
 mod words;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,8 +49,8 @@ use self::ledger::Ledger;
 pub use self::schedule::Wish;
 pub(super) use self::storage::PLACE;
 use self::storage::{Files, Storage};
-pub use self::verify::Seen;
 pub(crate) use self::verify::observing_client;
+pub use self::verify::{Listener, Seen};
 use self::webhook::{Event, Webhook};
 use super::pair::Pair;
 use super::supervised::{PAUSES, supervised};
@@ -171,10 +170,10 @@ impl Managed {
     pub(super) async fn run(
         &self,
         certificates: &Arc<Certificates>,
-        https: Vec<SocketAddr>,
+        https: Vec<Listener>,
         mut shutdown: Receiver<bool>,
     ) {
-        let https: Arc<[SocketAddr]> = https.into();
+        let https: Arc<[Listener]> = https.into();
         let mut tasks = JoinSet::new();
         for keeper in &self.keepers {
             let (keeper, shared) = (Arc::clone(keeper), Arc::clone(&self.shared));

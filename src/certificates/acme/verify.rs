@@ -14,11 +14,13 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use time::OffsetDateTime;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::certificates::facts::Facts;
+use crate::config;
 
 /// For connection and handshake.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -41,21 +43,48 @@ impl Seen {
     }
 }
 
-/// Which certificate the listener at `address` gives to a client that asks for `name`.
-pub(in crate::certificates) async fn served(address: SocketAddr, name: &str) -> io::Result<Seen> {
-    let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
-    let handshake = async {
-        let socket = TcpStream::connect(reachable(address)).await?;
-        let connector = TlsConnector::from(Arc::new(observing_client()?));
-        let stream = connector.connect(name, socket).await?;
-        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let chain: Vec<_> = chain.iter().map(|der| der.clone().into_owned()).collect();
-        Facts::of(&chain).map_err(io::Error::other)
-    };
-    let facts = timeout(DEADLINE, handshake).await.map_err(|_| {
-        io::Error::new(io::ErrorKind::TimedOut, "no handshake within ten seconds")
-    })??;
-    Ok(Seen::of(&facts))
+/// One of our TLS listeners, as a client on this machine reaches it.
+#[derive(Debug, Clone, Copy)]
+pub struct Listener {
+    address: SocketAddr,
+    /// What it wants to hear before the handshake.
+    greeting: &'static [u8],
+}
+
+impl Listener {
+    /// The listener that `server` has bound to `address`.
+    #[must_use]
+    pub fn new(address: SocketAddr, server: &config::Server) -> Self {
+        let address = reachable(address);
+        Self {
+            address,
+            greeting: server.greeting(address.ip()),
+        }
+    }
+
+    /// Which certificate a client gets that asks for `name`.
+    pub(in crate::certificates) async fn served(self, name: &str) -> io::Result<Seen> {
+        let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
+        let handshake = async {
+            let mut socket = TcpStream::connect(self.address).await?;
+            socket.write_all(self.greeting).await?;
+            let connector = TlsConnector::from(Arc::new(observing_client()?));
+            let stream = connector.connect(name, socket).await?;
+            let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            let chain: Vec<_> = chain.iter().map(|der| der.clone().into_owned()).collect();
+            Facts::of(&chain).map_err(io::Error::other)
+        };
+        let facts = timeout(DEADLINE, handshake).await.map_err(|_| {
+            io::Error::new(io::ErrorKind::TimedOut, "no handshake within ten seconds")
+        })??;
+        Ok(Seen::of(&facts))
+    }
+}
+
+impl std::fmt::Display for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.address.fmt(f)
+    }
 }
 
 /// A listener on every address is reached by the loopback.

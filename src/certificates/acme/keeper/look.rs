@@ -1,6 +1,5 @@
 //! One look: what is there, what is due, and who may do it.
 
-use std::net::SocketAddr;
 use std::time::Duration as StdDuration;
 
 use time::{Duration, OffsetDateTime};
@@ -13,7 +12,7 @@ use crate::certificates::acme::problem::Failure;
 use crate::certificates::acme::schedule::{
     Decision, Lifetime, Limit, Neighbours, Situation, Wish, decide,
 };
-use crate::certificates::acme::verify::Seen;
+use crate::certificates::acme::verify::{Listener, Seen};
 use crate::certificates::acme::words::shown;
 use crate::certificates::acme::{Shared, serve};
 use crate::certificates::pair::Pair;
@@ -24,7 +23,7 @@ pub(super) struct Look<'a> {
     pub(super) keeper: &'a Keeper,
     pub(super) shared: &'a Shared,
     pub(super) certificates: &'a Certificates,
-    pub(super) https: &'a [SocketAddr],
+    pub(super) https: &'a [Listener],
 }
 
 impl Look<'_> {

@@ -13,7 +13,6 @@ mod order;
 mod suggestion;
 mod telling;
 
-use std::net::SocketAddr;
 use std::time::Duration as StdDuration;
 
 use parking_lot::Mutex;
@@ -23,7 +22,7 @@ use uuid::Uuid;
 use self::look::Look;
 use super::ledger::Ledger;
 use super::schedule::{Limit, Wish};
-use super::verify::Seen;
+use super::verify::{Listener, Seen};
 use super::{Shared, Status};
 use crate::certificates::Certificates;
 
@@ -108,7 +107,7 @@ impl Keeper {
         &self,
         shared: &Shared,
         certificates: &Certificates,
-        https: &[SocketAddr],
+        https: &[Listener],
     ) {
         let look = Look {
             keeper: self,

@@ -3,7 +3,7 @@
 use tracing::{error, info, warn};
 
 use super::look::Look;
-use crate::certificates::acme::verify::{self, Seen};
+use crate::certificates::acme::verify::Seen;
 use crate::certificates::pair::Pair;
 
 impl Look<'_> {
@@ -33,15 +33,15 @@ impl Look<'_> {
 
     /// What a handshake with ourselves gets, noted as served.
     async fn observe(&self) -> Option<Seen> {
-        let address = *self.https.first()?;
-        match verify::served(address, &self.keeper.name).await {
+        let listener = *self.https.first()?;
+        match listener.served(&self.keeper.name).await {
             Ok(seen) => {
                 self.keeper.status.lock().served = Some(seen.clone());
                 Some(seen)
             }
             Err(error) => {
                 warn!(
-                    "{}: a handshake with this server at {address} failed: {error}",
+                    "{}: a handshake with this server at {listener} failed: {error}",
                     self.keeper.name
                 );
                 self.keeper.status.lock().served = None;
