@@ -38,6 +38,18 @@ async fn seen(server: &Server) -> Value {
     }
 }
 
+/// Such a listener hangs up on a client that begins with its handshake.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_wants_the_proxy_protocol_shows_its_certificate_too() {
+    let server = Setup::new()
+        .admin()
+        .server("trusted_proxies = [\"127.0.0.0/8\"]\nproxy_protocol = true")
+        .start();
+    let status = seen(&server).await;
+    let certificate = &status["certificates"][0];
+    assert_eq!(certificate["stored"], certificate["served"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_tells_how_it_is() {
     let server = Setup::new().admin().start();
