@@ -14,6 +14,7 @@ mod acme_challenge;
 mod admission;
 mod bridge;
 pub(crate) mod client_address;
+mod clock;
 pub(crate) mod compression;
 pub(crate) mod connection;
 mod door;
