@@ -14,8 +14,8 @@ use pingora_core::Error;
 use pingora_proxy::Session;
 use time::OffsetDateTime;
 
-use super::connection::Peer;
 use super::clock;
+use super::connection::Peer;
 use super::exchange::Exchange;
 use super::host_name::HostName;
 use super::upstream::{self, Tries, Try};
