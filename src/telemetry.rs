@@ -7,21 +7,20 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};
 use std::panic::PanicHookInfo;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
+use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::{Log, LogFormat};
 
-/// Lines that may wait for the writer before further ones are dropped.
-const QUEUE: usize = 16 * 1024;
-/// Bytes written at once.
-const BATCH: usize = 64 * 1024;
+/// Bytes that may wait for the writer before further lines are dropped.
+const QUEUE: usize = 4 * 1024 * 1024;
+/// Bytes that the queue keeps room for once they have been written.
+const USUAL: usize = 256 * 1024;
 /// How long lines are collected before they are written together. Under load this saves a wake-up
 /// of the writing thread, and a system call, for each line.
 const COLLECT: Duration = Duration::from_millis(10);
@@ -32,14 +31,29 @@ const LIBRARIES: &str = "pingora_core=error,pingora_proxy=error,h2=error,rustls=
 
 /// The way to stdout. Cheap to clone.
 #[derive(Clone)]
-pub struct Output {
-    queue: SyncSender<Message>,
-    dropped: Arc<AtomicU64>,
+pub struct Output(Arc<Handle>);
+
+/// What all clones of an [`Output`] share; the writing thread ends with it.
+struct Handle(Arc<Queue>);
+
+/// What lies between those who say something and the thread that writes it. The lock is held for
+/// as long as it takes to copy a line.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    /// There is something to write, or nothing will come any more.
+    called: Condvar,
+    written: Condvar,
 }
 
-enum Message {
-    Lines(Vec<u8>),
-    Flush(SyncSender<()>),
+#[derive(Default)]
+struct State {
+    lines: Vec<u8>,
+    dropped: u64,
+    /// Bytes handed over, and written, since the start.
+    taken_in: u64,
+    written: u64,
+    is_closed: bool,
 }
 
 impl Output {
@@ -48,29 +62,47 @@ impl Output {
     /// # Errors
     /// When the system has no thread for it.
     pub fn stdout() -> io::Result<Self> {
-        let (queue, messages) = sync_channel(QUEUE);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let counted = dropped.clone();
+        let queue = Arc::new(Queue::default());
+        let read = queue.clone();
         thread::Builder::new()
             .name("output".to_owned())
-            .spawn(move || write_all(&messages, &counted))?;
-        Ok(Self { queue, dropped })
+            .spawn(move || write_all(&read))?;
+        Ok(Self(Arc::new(Handle(queue))))
     }
 
     /// Hands over whole lines, each with its line end.
-    pub fn write(&self, lines: Vec<u8>) {
-        if self.queue.try_send(Message::Lines(lines)).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+    pub fn write(&self, lines: &[u8]) {
+        let queue = &self.0.0;
+        let mut state = queue.state.lock();
+        if state.lines.len() + lines.len() > QUEUE {
+            state.dropped += 1;
+            return;
+        }
+        let is_first = state.lines.is_empty();
+        state.lines.extend_from_slice(lines);
+        state.taken_in += lines.len() as u64;
+        drop(state);
+        if is_first {
+            queue.called.notify_one();
         }
     }
 
     /// Waits until what was handed over has been written, for at most two seconds.
     pub fn flush(&self) {
-        let (done, wait) = sync_channel(1);
-        if self.queue.try_send(Message::Flush(done)).is_ok() {
-            // Nobody reads: exit must not hang on it.
-            let _ = wait.recv_timeout(LAST_LINES);
-        }
+        let queue = &self.0.0;
+        let mut state = queue.state.lock();
+        let taken_in = state.taken_in;
+        // Where nobody reads, exit must not hang on it.
+        queue
+            .written
+            .wait_while_for(&mut state, |state| state.written < taken_in, LAST_LINES);
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.state.lock().is_closed = true;
+        self.0.called.notify_one();
     }
 }
 
@@ -110,24 +142,24 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     }
 }
 
-fn write_all(messages: &Receiver<Message>, dropped: &AtomicU64) {
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut waiting = Vec::new();
-    while let Ok(first) = messages.recv() {
-        if matches!(first, Message::Lines(_)) {
-            thread::sleep(COLLECT);
+fn write_all(queue: &Queue) {
+    let mut batch = Vec::with_capacity(USUAL);
+    loop {
+        let mut state = queue.state.lock();
+        queue.called.wait_while(&mut state, |state| {
+            state.lines.is_empty() && !state.is_closed
+        });
+        if state.lines.is_empty() {
+            return;
         }
-        let mut next = Some(first);
-        while let Some(message) = next {
-            match message {
-                Message::Lines(lines) => batch.extend_from_slice(&lines),
-                Message::Flush(done) => waiting.push(done),
-            }
-            next = (batch.len() < BATCH)
-                .then(|| messages.try_recv().ok())
-                .flatten();
-        }
-        let lost = dropped.swap(0, Ordering::Relaxed);
+        drop(state);
+        thread::sleep(COLLECT);
+        let mut state = queue.state.lock();
+        std::mem::swap(&mut batch, &mut state.lines);
+        let lost = std::mem::take(&mut state.dropped);
+        drop(state);
+
+        let count = batch.len() as u64;
         if lost > 0 {
             let notice = format!("{lost} log lines were dropped: stdout is not read fast enough\n");
             batch.extend_from_slice(notice.as_bytes());
@@ -135,10 +167,11 @@ fn write_all(messages: &Receiver<Message>, dropped: &AtomicU64) {
         let mut stdout = io::stdout().lock();
         // A stdout that is closed is the operator's choice; serving doesn't depend on it.
         let _ = stdout.write_all(&batch).and_then(|()| stdout.flush());
+        drop(stdout);
+        queue.state.lock().written += count;
+        queue.written.notify_all();
         batch.clear();
-        for done in waiting.drain(..) {
-            let _ = done.send(());
-        }
+        batch.shrink_to(USUAL);
     }
 }
 
@@ -172,6 +205,6 @@ impl Write for Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        self.output.write(std::mem::take(&mut self.bytes));
+        self.output.write(&self.bytes);
     }
 }

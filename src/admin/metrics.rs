@@ -32,6 +32,7 @@ pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResp
     );
     out.sample(&[], subject.certificates.panics());
     policies(&mut out, &subject.edge);
+    ready_answers(&mut out, &subject.edge);
     ([(CONTENT_TYPE, FORMAT)], out.0)
 }
 
@@ -136,6 +137,19 @@ fn policies(out: &mut Exposition, edge: &Figures) {
         "Connections ended because of what server.proxy_protocol demands.",
     );
     out.sample(&[], edge.refused_by_proxy_protocol());
+}
+
+fn ready_answers(out: &mut Exposition, edge: &Figures) {
+    out.counter(
+        "unibody_ready_answers_total",
+        "Answers given from memory as they were given before, counted when the connection ends.",
+    );
+    out.sample(&[], edge.ready_answers_given());
+    out.family(
+        "unibody_ready_answers_bytes",
+        "Memory that such answers take, of server.ready_answers.",
+    );
+    out.sample(&[], edge.ready_answers_bytes());
 }
 
 /// A certificate for addresses alone has no name: its file tells it from others.

@@ -61,6 +61,7 @@ fn server(out: &mut Printer, server: &Server) {
     out.text("drain", print_duration(server.drain));
     out.plain("max_connections", server.max_connections);
     out.plain("max_connections_per_ip", server.max_connections_per_ip);
+    out.text("ready_answers", print_size(server.ready_answers));
     out.heading("[server.timeouts]");
     out.text("header", print_duration(server.timeouts.header));
     out.text("body_idle", print_duration(server.timeouts.body_idle));

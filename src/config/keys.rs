@@ -78,6 +78,7 @@ static SERVER: Table = Table {
         key("drain", r#""30s""#),
         key("max_connections", "10000"),
         key("max_connections_per_ip", "256"),
+        key("ready_answers", r#""64MiB""#),
         table("timeouts", &TIMEOUTS),
     ],
 };

@@ -102,6 +102,8 @@ pub struct Server {
     pub max_connections: usize,
     /// Connections of one client address (IPv6: one /64). Default 256.
     pub max_connections_per_ip: usize,
+    /// Bytes of memory for answers that are given again as they are; 0 keeps none. Default 64 MiB.
+    pub ready_answers: u64,
     /// Deadlines towards clients.
     pub timeouts: Timeouts,
 }

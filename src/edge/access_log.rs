@@ -5,18 +5,19 @@
 //! response head, `urt` in all, in seconds, and which they were; then the request id.
 
 use std::cell::RefCell;
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, StatusCode, Version, header};
+use http::{StatusCode, Version, header};
 use pingora_core::Error;
 use pingora_proxy::Session;
 use time::OffsetDateTime;
-use time::macros::format_description;
 
+use super::clock;
 use super::connection::Peer;
 use super::exchange::Exchange;
+use super::host_name::HostName;
 use super::upstream::{self, Tries, Try};
 use crate::config::{AccessFormat, Log};
 use crate::telemetry::Output;
@@ -34,22 +35,32 @@ pub(crate) struct AccessLog {
 
 /// What is told of one exchange.
 pub(crate) struct Line<'a> {
-    client: IpAddr,
+    pub(crate) client: IpAddr,
     /// `None` where no request could be read.
-    request: Option<Request<'a>>,
-    status: u16,
-    body_bytes: u64,
-    took: Duration,
-    tries: Option<&'a Tries>,
-    id: &'a str,
+    pub(crate) request: Option<Request<'a>>,
+    pub(crate) status: u16,
+    pub(crate) body_bytes: u64,
+    pub(crate) took: Duration,
+    /// `None` where there is no upstream.
+    pub(crate) tries: Option<&'a Tries>,
+    pub(crate) id: &'a str,
 }
 
-struct Request<'a> {
-    method: &'a str,
-    target: &'a str,
-    version: Version,
-    host: &'a str,
-    headers: &'a HeaderMap,
+/// What is told of a request.
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a str,
+    /// Path and query.
+    pub(crate) target: &'a str,
+    pub(crate) version: Version,
+    /// As it was asked for, or in any form that means the same.
+    pub(crate) host: &'a str,
+    pub(crate) referer: Option<&'a [u8]>,
+    pub(crate) user_agent: Option<&'a [u8]>,
+}
+
+thread_local! {
+    /// Where a line is put together.
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl AccessLog {
@@ -62,105 +73,110 @@ impl AccessLog {
     }
 
     pub(crate) fn write(&self, line: &Line<'_>) {
-        let text = match self.format {
-            AccessFormat::CombinedTiming => self.combined(line),
-            AccessFormat::Json => self.json(line),
-            AccessFormat::Off => return,
-        };
-        self.output.write(text.into_bytes());
-    }
-
-    fn combined(&self, line: &Line<'_>) -> String {
-        let mut text = String::with_capacity(320);
-        let _ = write!(text, "{} - - [", line.client);
-        push_time(&mut text);
-        text.push_str("] \"");
-        if let Some(request) = &line.request {
-            push_escaped(&mut text, request.method.as_bytes());
-            text.push(' ');
-            self.push_masked(&mut text, request.target);
-            let _ = write!(text, " {:?}", request.version);
-        } else {
-            text.push('-');
-        }
-        let _ = write!(text, "\" {} {} \"", line.status, line.body_bytes);
-        self.push_masked(&mut text, line.header(&header::REFERER));
-        text.push_str("\" \"");
-        push_escaped(&mut text, line.header(&header::USER_AGENT).as_bytes());
-        let _ = write!(text, "\" rt={:.3}", line.took.as_secs_f64());
-        for (name, time) in TIMES {
-            let _ = write!(text, " {name}=\"");
-            push_list(&mut text, line.tries(), |text, each| match time(each) {
-                Some(time) => drop(write!(text, "{:.3}", time.as_secs_f64())),
-                None => text.push('-'),
-            });
-        }
-        text.push_str(" upstream=\"");
-        push_list(&mut text, line.tries(), |text, each| {
-            push_escaped(text, each.server().as_bytes());
+        LINE.with_borrow_mut(|text| {
+            text.clear();
+            match self.format {
+                AccessFormat::CombinedTiming => self.combined(line, text),
+                AccessFormat::Json => self.json(line, text),
+                AccessFormat::Off => return,
+            }
+            self.output.write(text);
         });
-        let _ = writeln!(text, " id={}", line.id);
-        text
     }
 
-    fn json(&self, line: &Line<'_>) -> String {
-        let mut target = String::new();
-        let mut referer = String::new();
+    fn combined(&self, line: &Line<'_>, text: &mut Vec<u8>) {
+        // Nothing written to memory fails.
+        let _ = write!(text, "{} - - [", line.client);
+        clock::with_second(|second| text.extend_from_slice(second.log.as_bytes()));
+        text.extend_from_slice(b"] \"");
         if let Some(request) = &line.request {
-            self.push_masked(&mut target, request.target);
+            push_escaped(text, request.method.as_bytes());
+            text.push(b' ');
+            self.push_masked(text, request.target.as_bytes());
+            text.push(b' ');
+            text.extend_from_slice(version(request.version).as_bytes());
+        } else {
+            text.push(b'-');
         }
-        self.push_masked(&mut referer, line.header(&header::REFERER));
+        text.extend_from_slice(b"\" ");
+        push_number(text, u64::from(line.status));
+        text.push(b' ');
+        push_number(text, line.body_bytes);
+        text.extend_from_slice(b" \"");
+        self.push_masked(text, line.referer().as_bytes());
+        text.extend_from_slice(b"\" \"");
+        push_escaped(text, line.user_agent().as_bytes());
+        text.extend_from_slice(b"\" rt=");
+        push_seconds(text, line.took);
+        if line.tries().next().is_none() {
+            text.extend_from_slice(br#" uct="-" uhtt="-" urt="-" upstream="-""#);
+        } else {
+            push_tries(text, line);
+        }
+        text.extend_from_slice(b" id=");
+        text.extend_from_slice(line.id.as_bytes());
+        text.push(b'\n');
+    }
+
+    fn json(&self, line: &Line<'_>, text: &mut Vec<u8>) {
+        let request = line.request.as_ref();
+        let masked = |target: &str| {
+            let mut masked = Vec::new();
+            self.push_masked(&mut masked, target.as_bytes());
+            String::from_utf8(masked).unwrap_or_default()
+        };
+        let host = |request: &Request<'_>| match HostName::parse(request.host) {
+            Ok(host) => host.name.into_owned(),
+            Err(_) => request.host.to_owned(),
+        };
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
         let tries: Vec<_> = line.tries().map(Tried::from).collect();
         // The one whose answer the client has got.
         let last = line.tries().last();
-        let request = line.request.as_ref();
-        let mut text = serde_json::json!({
+        let object = serde_json::json!({
             "time": rfc3339_now(),
             "client": line.client,
             "method": request.map(|request| request.method),
-            "target": request.map(|_| target),
-            "version": request.map(|request| format!("{:?}", request.version)),
-            "host": request.map(|request| request.host),
+            "target": request.map(|request| masked(request.target)),
+            "version": request.map(|request| version(request.version)),
+            "host": request.map(host),
             "status": line.status,
             "body_bytes": line.body_bytes,
-            "referer": referer,
-            "user_agent": line.header(&header::USER_AGENT),
+            "referer": masked(line.referer()),
+            "user_agent": line.user_agent(),
             "rt": line.took.as_secs_f64(),
             "uct": seconds(last.and_then(Try::connected)),
             "uhtt": seconds(last.and_then(Try::answered)),
             "urt": seconds(last.map(Try::took)),
             "upstream": tries,
             "request_id": line.id,
-        })
-        .to_string();
-        text.push('\n');
-        text
+        });
+        let _ = writeln!(text, "{object}");
     }
 
     /// Writes `target`, with the values of masked query parameters left out.
-    fn push_masked(&self, text: &mut String, target: &str) {
-        let Some((path, query)) = target.split_once('?') else {
-            return push_escaped(text, target.as_bytes());
+    fn push_masked(&self, text: &mut Vec<u8>, target: &[u8]) {
+        let Some(query) = memchr::memchr(b'?', target) else {
+            return push_escaped(text, target);
         };
-        push_escaped(text, path.as_bytes());
-        let mut separator = '?';
-        for parameter in query.split('&') {
+        push_escaped(text, &target[..query]);
+        let mut separator = b'?';
+        for parameter in target[query + 1..].split(|&byte| byte == b'&') {
             text.push(separator);
-            separator = '&';
-            match parameter.split_once('=') {
-                Some((name, _)) if self.is_masked(name) => {
-                    push_escaped(text, name.as_bytes());
-                    text.push_str("=***");
+            separator = b'&';
+            match memchr::memchr(b'=', parameter) {
+                Some(end) if self.is_masked(&parameter[..end]) => {
+                    push_escaped(text, &parameter[..end]);
+                    text.extend_from_slice(b"=***");
                 }
-                _ => push_escaped(text, parameter.as_bytes()),
+                _ => push_escaped(text, parameter),
             }
         }
     }
 
-    fn is_masked(&self, name: &str) -> bool {
+    fn is_masked(&self, name: &[u8]) -> bool {
         // An escaped name means the same parameter to the app.
-        let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+        let name = percent_encoding::percent_decode(name).decode_utf8_lossy();
         self.mask
             .iter()
             .any(|masked| masked.eq_ignore_ascii_case(&name))
@@ -186,6 +202,10 @@ impl<'a> Line<'a> {
                 .and_then(upstream::status_of)
                 .map_or(CLIENT_LEFT, |status| status.as_u16()),
         };
+        let field = |name| {
+            let value: Option<&http::HeaderValue> = head.headers.get(name);
+            value.map(http::HeaderValue::as_bytes)
+        };
         Self {
             client: exchange.client,
             request: Some(Request {
@@ -196,7 +216,8 @@ impl<'a> Line<'a> {
                     .map_or("*", |target| target.as_str()),
                 version: head.version,
                 host: &exchange.host,
-                headers: &head.headers,
+                referer: field(header::REFERER),
+                user_agent: field(header::USER_AGENT),
             }),
             status,
             body_bytes: session.body_bytes_sent() as u64,
@@ -225,11 +246,12 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn header(&self, name: &HeaderName) -> &str {
-        self.request
-            .as_ref()
-            .and_then(|request| request.headers.get(name)?.to_str().ok())
-            .unwrap_or("-")
+    fn referer(&self) -> &str {
+        readable(self.request.as_ref().and_then(|request| request.referer))
+    }
+
+    fn user_agent(&self) -> &str {
+        readable(self.request.as_ref().and_then(|request| request.user_agent))
     }
 
     fn tries(&self) -> impl Iterator<Item = &Try> {
@@ -266,56 +288,76 @@ impl<'a> From<&'a Try> for Tried<'a> {
     }
 }
 
-/// Writes what `push` writes of each, and the closing quotation mark; `-` where there is none.
+/// Writes the tries' times, and which servers they went to.
+fn push_tries(text: &mut Vec<u8>, line: &Line<'_>) {
+    for (name, time) in TIMES {
+        let _ = write!(text, " {name}=\"");
+        push_list(text, line.tries(), |text, each| match time(each) {
+            Some(time) => push_seconds(text, time),
+            None => text.push(b'-'),
+        });
+    }
+    text.extend_from_slice(b" upstream=\"");
+    push_list(text, line.tries(), |text, each| {
+        push_escaped(text, each.server().as_bytes());
+    });
+}
+
+/// Writes what `push` writes of each, and the closing quotation mark.
 fn push_list<'a>(
-    text: &mut String,
+    text: &mut Vec<u8>,
     tries: impl Iterator<Item = &'a Try>,
-    push: impl Fn(&mut String, &Try),
+    push: impl Fn(&mut Vec<u8>, &Try),
 ) {
-    let empty = text.len();
-    for each in tries {
-        if text.len() > empty {
-            text.push_str(", ");
+    for (number, each) in tries.enumerate() {
+        if number > 0 {
+            text.extend_from_slice(b", ");
         }
         push(text, each);
     }
-    if text.len() == empty {
-        text.push('-');
+    text.push(b'"');
+}
+
+/// A field's value if it is plain text, else nothing in particular.
+fn readable(value: Option<&[u8]>) -> &str {
+    value
+        .filter(|value| value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t')))
+        .and_then(|value| std::str::from_utf8(value).ok())
+        .unwrap_or("-")
+}
+
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        _ => "HTTP/1.1",
     }
-    text.push('"');
 }
 
 /// Writes `bytes` so that they can't end the field or the line.
-fn push_escaped(text: &mut String, bytes: &[u8]) {
-    for &byte in bytes {
-        if matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\' {
-            text.push(char::from(byte));
-        } else {
-            let _ = write!(text, "\\x{byte:02X}");
-        }
+fn push_escaped(text: &mut Vec<u8>, mut bytes: &[u8]) {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    while let Some(at) = bytes.iter().position(|&byte| !is_plain(byte)) {
+        text.extend_from_slice(&bytes[..at]);
+        let _ = write!(text, "\\x{:02X}", bytes[at]);
+        bytes = &bytes[at + 1..];
     }
+    text.extend_from_slice(bytes);
 }
 
-thread_local! {
-    /// The second last written and how it reads.
-    static CLOCK: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+/// Writes seconds with their thousandths, rounded.
+fn push_seconds(text: &mut Vec<u8>, time: Duration) {
+    let rounded = time + Duration::from_micros(500);
+    push_number(text, rounded.as_secs());
+    text.push(b'.');
+    let _ = write!(text, "{:03}", rounded.subsec_millis());
 }
 
-fn push_time(text: &mut String) {
-    let now = SystemTime::now();
-    let second = now
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    CLOCK.with_borrow_mut(|(written, reads)| {
-        if *written != second {
-            let format = format_description!(
-                "[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000"
-            );
-            *reads = OffsetDateTime::from(now).format(format).unwrap_or_default();
-            *written = second;
-        }
-        text.push_str(reads);
-    });
+/// Writes a number in decimal.
+fn push_number(text: &mut Vec<u8>, number: u64) {
+    let _ = write!(text, "{number}");
 }
 
 fn rfc3339_now() -> String {
@@ -328,23 +370,31 @@ fn rfc3339_now() -> String {
 mod tests {
     use super::*;
 
-    fn log(format: AccessFormat) -> AccessLog {
-        AccessLog {
+    fn written(format: AccessFormat, line: &Line<'_>) -> String {
+        let log = AccessLog {
             format,
             mask: vec!["token".to_owned()],
             output: Output::stdout().unwrap(),
+        };
+        let mut text = Vec::new();
+        match format {
+            AccessFormat::Json => log.json(line, &mut text),
+            _ => log.combined(line, &mut text),
         }
+        String::from_utf8(text).unwrap()
     }
 
-    fn line<'a>(headers: &'a HeaderMap, target: &'a str) -> Line<'a> {
+    fn line<'a>(fields: [Option<&'a str>; 2], target: &'a str) -> Line<'a> {
+        let [referer, user_agent] = fields.map(|field| field.map(str::as_bytes));
         Line {
             client: "192.0.2.7".parse().unwrap(),
             request: Some(Request {
                 method: "GET",
                 target,
                 version: Version::HTTP_11,
-                host: "a.test",
-                headers,
+                host: "A.test:80",
+                referer,
+                user_agent,
             }),
             status: 200,
             body_bytes: 12,
@@ -356,9 +406,8 @@ mod tests {
 
     #[test]
     fn text_is_combined_with_times_and_id() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::USER_AGENT, "a \"b\"".parse().unwrap());
-        let text = log(AccessFormat::CombinedTiming).combined(&line(&headers, "/x?q=1"));
+        let line = line([None, Some("a \"b\"")], "/x?q=1");
+        let text = written(AccessFormat::CombinedTiming, &line);
         let (start, rest) = text.split_once(" [").unwrap();
         let (time, rest) = rest.split_once("] ").unwrap();
         assert_eq!(start, "192.0.2.7 - -");
@@ -370,24 +419,31 @@ mod tests {
     }
 
     #[test]
+    fn seconds_have_rounded_thousandths() {
+        for (micros, reads) in [
+            (0, "0.000"),
+            (499, "0.000"),
+            (500, "0.001"),
+            (34_000, "0.034"),
+            (999_500, "1.000"),
+            (61_070_123, "61.070"),
+        ] {
+            let mut text = Vec::new();
+            push_seconds(&mut text, Duration::from_micros(micros));
+            assert_eq!(text, reads.as_bytes(), "{micros}");
+        }
+    }
+
+    #[test]
     fn masked_parameters_are_not_written() {
-        let headers = HeaderMap::from_iter([(
-            header::REFERER,
-            "https://a.test/?token=s3cret".parse().unwrap(),
-        )]);
+        let fields = [Some("https://a.test/?token=s3cret"), None];
         for target in [
             "/x?a=1&token=s3cret",
             "/x?TOKEN=s3cret",
             "/x?%74oken=s3cret",
         ] {
             for format in [AccessFormat::CombinedTiming, AccessFormat::Json] {
-                let log = log(format);
-                let line = line(&headers, target);
-                let text = if format == AccessFormat::Json {
-                    log.json(&line)
-                } else {
-                    log.combined(&line)
-                };
+                let text = written(format, &line(fields, target));
                 assert!(!text.contains("s3cret"), "{text}");
                 assert!(text.contains("=***"), "{text}");
             }
@@ -396,11 +452,12 @@ mod tests {
 
     #[test]
     fn json_is_one_parsable_line() {
-        let headers = HeaderMap::new();
-        let text = log(AccessFormat::Json).json(&line(&headers, "/x"));
+        let text = written(AccessFormat::Json, &line([None, Some("\u{e9}")], "/x"));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["status"], 200);
         assert_eq!(value["request_id"], "abc");
+        assert_eq!(value["host"], "a.test");
+        assert_eq!(value["user_agent"], "-", "not plain text");
         assert_eq!(text.matches('\n').count(), 1);
     }
 }

@@ -12,10 +12,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use ipnet::IpNet;
 use pingora_proxy::Session;
 
-use super::client_address::{ClientAddress, Proto};
+use super::client_address::{Client, ClientAddress, Proto};
 use super::compression::{self, Compression};
 use super::exchange::Exchange;
 use super::host_name::{self, HostName};
@@ -24,6 +25,37 @@ use super::reply::{self, Answer};
 use super::route::PreparedRoute;
 use super::security_headers::SecurityHeaders;
 use super::{door, plain_http, request_id, request_path};
+
+/// Who asks, over what, under which id.
+pub(super) struct Caller {
+    pub(super) client: Client,
+    /// Whether the client speaks HTTPS: to us, or to the trusted proxy before us.
+    pub(super) is_https: bool,
+    pub(super) id: String,
+}
+
+impl Caller {
+    /// Finds out for a request with `headers` that came from `peer`, encrypted or not.
+    pub(super) fn identify(
+        peer: IpAddr,
+        tls: bool,
+        headers: &HeaderMap,
+        trusted: &[IpNet],
+    ) -> Self {
+        let client = ClientAddress::resolve(peer, headers, trusted);
+        let id = client
+            .trusted_peer
+            .then(|| request_id::from_proxy(headers))
+            .flatten();
+        Self {
+            client,
+            is_https: client
+                .scheme_override
+                .map_or(tls, |scheme| scheme == Proto::Https),
+            id: id.unwrap_or_else(request_id::make),
+        }
+    }
+}
 
 /// Takes the request through steps 2 to 7: its route, or the answer that ends it here.
 pub(super) async fn admit(
@@ -61,17 +93,11 @@ pub(super) fn open(session: &mut Session, exchange: &mut Exchange) {
         .is_some_and(|digest| digest.ssl_digest.is_some());
     let head = session.as_downstream().req_header();
     let trusted = &exchange.snapshot.config.server.trusted_proxies;
-    let client = ClientAddress::resolve(peer_address(session), &head.headers, trusted);
-    exchange.client = client.address;
-    exchange.trusted_peer = client.trusted_peer;
-    exchange.https = client
-        .scheme_override
-        .map_or(exchange.tls, |scheme| scheme == Proto::Https);
-    exchange.id = client
-        .trusted_peer
-        .then(|| request_id::from_proxy(&head.headers))
-        .flatten()
-        .unwrap_or_else(request_id::make);
+    let caller = Caller::identify(peer_address(session), exchange.tls, &head.headers, trusted);
+    exchange.client = caller.client.address;
+    exchange.trusted_peer = caller.client.trusted_peer;
+    exchange.https = caller.is_https;
+    exchange.id = caller.id;
 
     let snapshot = exchange.snapshot.clone();
     if let Some(headers) = session.downstream_modules_ctx.get_mut::<SecurityHeaders>() {

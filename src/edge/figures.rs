@@ -36,4 +36,16 @@ impl Figures {
     pub fn refused_by_proxy_protocol(&self) -> u64 {
         self.0.proxy_protocol_refused.load(Ordering::Relaxed)
     }
+
+    /// Ready answers that connections were given which have ended since.
+    #[must_use]
+    pub fn ready_answers_given(&self) -> u64 {
+        self.0.ready_answers.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of memory that ready answers take.
+    #[must_use]
+    pub fn ready_answers_bytes(&self) -> usize {
+        self.0.snapshot().ready.bytes()
+    }
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, Uri, header};
 
+use super::freshness::Freshness;
 use super::reply::{self, Answer, Body};
 
 /// `redirect = { to, status }` of a route.
@@ -10,6 +11,8 @@ pub(crate) struct Redirect {
     /// Target; `{host}` and `{path}` stand for the request's own.
     pub(crate) to: String,
     pub(crate) status: StatusCode,
+    /// As long as this configuration.
+    pub(crate) freshness: Freshness,
 }
 
 /// `respond = { status, body, content_type }` of a route.
@@ -17,6 +20,8 @@ pub(crate) struct Respond {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
     pub(crate) content_type: HeaderValue,
+    /// As long as this configuration.
+    pub(crate) freshness: Freshness,
 }
 
 impl Redirect {
@@ -44,6 +49,7 @@ impl Respond {
             status: StatusCode::NOT_FOUND,
             body: Bytes::new(),
             content_type: HeaderValue::from_static("text/plain"),
+            freshness: Freshness::until_ended(),
         }
     }
 
@@ -80,6 +86,7 @@ mod tests {
             let redirect = Redirect {
                 to: to.to_owned(),
                 status: StatusCode::FOUND,
+                freshness: Freshness::until_ended(),
             };
             let answer = redirect.answer("a.test", &asked.parse().unwrap());
             assert_eq!(answer.headers()[header::LOCATION], location);

@@ -3,7 +3,7 @@
 //! In the order a request meets them:
 //! [`listeners`] accept, [`connection`] counts, asks a load balancer for whom it speaks
 //! ([`proxy_protocol`]) and decrypts, [`door`] (HTTP/1.1) and [`http2`] read
-//! requests, [`proxy`] takes each through its phases: [`acme_challenge`] answers
+//! requests, what was said before is [`ready`], [`proxy`] takes each other through its phases: [`acme_challenge`] answers
 //! a CA, [`admission`] says of all others whether and where, [`policy`] who may and how often, and
 //! [`files`], the [`bridge`] to the app, a [`fixed`] answer or an [`upstream`] answer it through
 //! [`reply`]; [`compression`] and [`security_headers`] work on every answer, [`access_log`] tells
@@ -14,6 +14,7 @@ mod acme_challenge;
 mod admission;
 mod bridge;
 pub(crate) mod client_address;
+mod clock;
 pub(crate) mod compression;
 pub(crate) mod connection;
 mod door;
@@ -32,6 +33,7 @@ mod plain_http;
 mod policy;
 mod proxy;
 mod proxy_protocol;
+mod ready;
 pub(crate) mod reply;
 pub(crate) mod request_id;
 pub(crate) mod request_path;
@@ -80,6 +82,8 @@ pub(crate) struct Edge {
     pub(crate) challenges: Option<Arc<Challenges>>,
     /// Connections that `server.proxy_protocol` has ended.
     proxy_protocol_refused: AtomicU64,
+    /// Ready answers given; connections count theirs when they end.
+    ready_answers: AtomicU64,
 }
 
 /// The sockets of one configuration, bound and not yet served.
@@ -154,6 +158,7 @@ pub fn start(
         access_log,
         challenges: tls.as_ref().and_then(|tls| tls.challenges.clone()),
         proxy_protocol_refused: AtomicU64::new(0),
+        ready_answers: AtomicU64::new(0),
     });
     let proxy = Arc::new(http_proxy(&pingora_conf(config), Proxy::new(edge.clone())));
 

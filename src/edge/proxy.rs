@@ -32,7 +32,7 @@ use super::route::PreparedRoute;
 use super::security_headers::SecurityHeaders;
 use super::snapshot::Destination;
 use super::upstream::{self, Wish};
-use super::{Edge, acme_challenge, admission, bridge, rewrite};
+use super::{Edge, acme_challenge, admission, bridge, ready, rewrite};
 
 /// The edge as Pingora sees it.
 pub(super) struct Proxy {
@@ -84,9 +84,13 @@ impl Proxy {
                 answered.answer
             }
             Destination::Redirect(redirect) => {
+                exchange.freshness = Some(redirect.freshness.clone());
                 redirect.answer(&exchange.host, &session.req_header().uri)
             }
-            Destination::Respond(respond) => respond.answer(),
+            Destination::Respond(respond) => {
+                exchange.freshness = Some(respond.freshness.clone());
+                respond.answer()
+            }
         };
         reply::send(session, exchange, answer).await?;
         Ok(true)
@@ -274,9 +278,11 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
-        self.edge
-            .access_log
-            .write(&Line::answered(session, exchange, error));
+        let line = Line::answered(session, exchange, error);
+        self.edge.access_log.write(&line);
+        if error.is_none() {
+            ready::complete(session, line.body_bytes);
+        }
     }
 
     /// What is tried again is logged where that is decided.

@@ -19,6 +19,7 @@ use pingora_proxy::Session;
 
 use super::error_page;
 use super::exchange::Exchange;
+use super::ready;
 
 /// Why a body broke in the middle.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -86,6 +87,8 @@ pub(crate) async fn send_beside(
 ) -> Result<()> {
     if answer.status().as_u16() >= 400 && says_nothing(&answer) {
         add_error_page(session, exchange, &mut answer);
+    } else if !matches!(answer.body(), Body::Stream(_)) {
+        ready::offer(session, exchange);
     }
     let (mut parts, body) = answer.into_parts();
     let without_content = parts.status.is_informational()

@@ -14,8 +14,10 @@ use super::compression::Encoders;
 use super::files::StaticFiles;
 use super::files::shelf::Shelf;
 use super::fixed::{Redirect, Respond};
+use super::freshness::Freshness;
 use super::plain_http::Ports;
 use super::policy::Policies;
+use super::ready::ReadyAnswers;
 use super::route::{PreparedRoute, Router};
 use super::security_headers::GeneralHeaders;
 use super::upstream::{Forward, Upstream};
@@ -34,6 +36,8 @@ pub(crate) struct Snapshot {
     pub(crate) encoders: Arc<Encoders>,
     /// The ports a redirect to HTTPS reckons with; `None` where there is none to make.
     pub(crate) redirect: Option<Ports>,
+    /// What was answered before and would be answered so again.
+    pub(super) ready: ReadyAnswers,
     closing: Arc<AtomicBool>,
 }
 
@@ -77,6 +81,7 @@ impl Snapshot {
             headers: Arc::new(GeneralHeaders::new(&config)),
             encoders: Arc::new(Encoders::new(config.compression.clone())),
             redirect,
+            ready: ReadyAnswers::new(config.server.ready_answers),
             closing,
             config,
         })
@@ -145,6 +150,7 @@ fn prepare(
         Action::Redirect { to, status } => Destination::Redirect(Redirect {
             to: to.clone(),
             status: *status,
+            freshness: Freshness::until_ended(),
         }),
         Action::Respond {
             status,
@@ -154,6 +160,7 @@ fn prepare(
             status: *status,
             body: Bytes::from(body.clone()),
             content_type: content_type.clone(),
+            freshness: Freshness::until_ended(),
         }),
     })
 }

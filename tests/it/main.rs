@@ -23,6 +23,7 @@ mod notes;
 mod outage;
 mod own_router;
 mod policy;
+mod ready;
 mod routes;
 mod secrets;
 mod signals;

@@ -14,6 +14,7 @@
 
 use http::StatusCode;
 
+use super::simple::Simple;
 use crate::edge::host_name::HostName;
 
 /// Longest request target in bytes; a longer one is 414.
@@ -32,6 +33,8 @@ pub(super) struct Head {
     pub(super) length: usize,
     /// How the body is framed.
     pub(super) body: Framing,
+    /// What a ready answer is looked for with, if one may do.
+    pub(super) simple: Option<Simple>,
 }
 
 /// How the body after a head is framed (RFC 9112, section 6).
@@ -81,7 +84,7 @@ pub(super) fn read(bytes: &[u8], from: usize) -> Reading {
         }
     };
     match parse(&bytes[..end]) {
-        Ok(body) => Reading::Complete(Head { length: end, body }),
+        Ok(head) => Reading::Complete(head),
         Err(refusal) => Reading::Refused(refusal),
     }
 }
@@ -127,7 +130,7 @@ fn check_start(bytes: &[u8]) -> Result<(), Refusal> {
     check_line_ends(bytes, false)
 }
 
-fn parse(head: &[u8]) -> Result<Framing, Refusal> {
+fn parse(head: &[u8]) -> Result<Head, Refusal> {
     check_line_ends(head, true)?;
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut request = httparse::Request::new(&mut fields);
@@ -150,7 +153,12 @@ fn parse(head: &[u8]) -> Result<Framing, Refusal> {
     let version = request.version.unwrap_or_default();
     check_method(method.as_bytes())?;
     let authority = check_target(method, target)?;
-    Fields::collect(request.headers)?.framing(version, authority)
+    let body = Fields::collect(request.headers)?.framing(version, authority)?;
+    Ok(Head {
+        length: head.len(),
+        body,
+        simple: Simple::read(head, &request, body),
+    })
 }
 
 /// Every LF follows a CR and every CR precedes an LF; no other control byte but HTAB.

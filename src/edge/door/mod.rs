@@ -2,17 +2,23 @@
 //!
 //! 1. Wait for a head: an idle connection for `keepalive`, a begun head for `header` in all.
 //! 2. Read it strictly ([`head`]); what is ambiguous is refused here and ends the connection.
-//! 3. Lend the connection ([`wire`]) to Pingora, which runs the request through `edge::proxy`.
-//! 4. If it comes back, go on; at shutdown an idle connection ends at once, and a busy one says
+//! 3. If it is [`simple`] and its answer is [`ready`](super::ready), give it ([`replay`]).
+//! 4. Else lend the connection ([`wire`]) to Pingora, which runs the request through `edge::proxy`.
+//! 5. If it comes back, go on; at shutdown an idle connection ends at once, and a busy one says
 //!    `Connection: close` with its answer.
 
+mod deadline;
 mod head;
 mod refusal;
+mod replay;
+mod simple;
 #[cfg(test)]
 mod tests;
 mod wire;
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -21,13 +27,16 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{Shutdown, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::Instant;
 
+use self::deadline::Deadline;
 use self::head::{Head, Reading, Refusal};
+use self::replay::Outcome;
 pub(super) use self::wire::Wire;
 use super::Edge;
 use super::connection::Peer;
 use super::proxy::Proxy;
+use super::ready::Tape;
 
 /// Judges the method and target of a request that came another way by the door's measure.
 ///
@@ -39,6 +48,11 @@ pub(super) fn check_request_line(method: &str, target: &str) -> Result<(), Statu
         .map_or_else(|refusal| Err(refusal.status), |_| Ok(()))
 }
 
+/// What keeps the answer that is written to `stream`, if something does.
+pub(super) fn tape_of(stream: &Stream) -> Option<&Tape> {
+    (**stream).as_any().downcast_ref::<Wire>()?.tape()
+}
+
 /// Serves HTTP/1.1 on `stream` until either side closes it.
 pub(super) async fn serve(
     edge: &Edge,
@@ -47,24 +61,50 @@ pub(super) async fn serve(
     peer: &Peer,
     shutdown: &ShutdownWatch,
 ) {
-    let mut shutdown = shutdown.clone();
+    let mut watched = shutdown.clone();
+    let mut waiting = Waiting {
+        deadline: Deadline::new(),
+        closing: pin!(super::closing(&mut watched)),
+    };
     let mut wire = Box::new(Wire::new(stream, edge.timeouts().write_idle));
+    let mut given = Given { edge, answers: 0 };
     loop {
-        match next_head(&mut wire, edge, &mut shutdown).await {
-            Next::Head(head) => match lend(wire, head, proxy, &shutdown).await {
-                Some(back) => wire = back,
-                None => return,
-            },
+        let head = match next_head(&mut wire, edge, &mut waiting).await {
+            Next::Head(head) => head,
             Next::Refuse(refusal) => {
                 refusal::answer(&mut wire, edge, peer, refusal).await;
                 wire.close_and_listen().await;
                 return;
             }
-            Next::Close => {
-                wire.shutdown().await;
-                return;
+            Next::Close => break,
+        };
+        match replay::answer(&mut wire, edge, peer, head).await {
+            Outcome::Answered => given.answers += 1,
+            Outcome::Ended => {
+                given.answers += 1;
+                break;
             }
+            Outcome::NotReady(tape) => match lend(wire, head, tape, proxy, shutdown).await {
+                Some(back) => wire = back,
+                None => return,
+            },
         }
+    }
+    wire.shutdown().await;
+}
+
+/// How many ready answers a connection was given.
+struct Given<'a> {
+    edge: &'a Edge,
+    answers: u64,
+}
+
+impl Drop for Given<'_> {
+    fn drop(&mut self) {
+        // Not for each answer: all connections count in one place.
+        self.edge
+            .ready_answers
+            .fetch_add(self.answers, Ordering::Relaxed);
     }
 }
 
@@ -75,48 +115,84 @@ enum Next {
     Close,
 }
 
-async fn next_head(wire: &mut Wire, edge: &Edge, shutdown: &mut ShutdownWatch) -> Next {
+/// What a connection waits with. It lives as long as the connection, so that a request sets up
+/// neither a timer nor a watch.
+struct Waiting<'a, F> {
+    deadline: Deadline,
+    /// Resolves at shutdown.
+    closing: Pin<&'a mut F>,
+}
+
+async fn next_head(
+    wire: &mut Wire,
+    edge: &Edge,
+    waiting: &mut Waiting<'_, impl Future<Output = ()>>,
+) -> Next {
+    let mut reading = HeadReading::default();
+    if let Some(next) = reading.go_on(wire) {
+        return next;
+    }
+    if wire.send(&[]).await.is_err() {
+        return Next::Close;
+    }
     let timeouts = edge.timeouts();
     if wire.ahead().is_empty() {
-        let first_bytes = tokio::select! {
+        let more = tokio::select! {
             biased;
-            read = timeout(timeouts.keepalive, wire.read_more()) => read,
-            () = super::closing(shutdown) => return Next::Close,
+            read = wire.read_more() => matches!(read, Ok(true)),
+            () = waiting.closing.as_mut() => false,
+            () = waiting.deadline.reached(Instant::now() + timeouts.keepalive) => false,
         };
-        if !matches!(first_bytes, Ok(Ok(true))) {
+        if !more {
             return Next::Close;
         }
     }
-    match timeout_at(Instant::now() + timeouts.header, whole_head(wire)).await {
-        Ok(next) => next,
-        // A stray line end was all that came: no request, so nothing to answer.
-        Err(_) if wire.ahead().is_empty() => Next::Close,
-        Err(_) => Next::Refuse(Refusal {
-            status: StatusCode::REQUEST_TIMEOUT,
-            reason: "the request head took too long",
-        }),
+    let mut deadline = None;
+    loop {
+        if let Some(next) = reading.go_on(wire) {
+            return next;
+        }
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + timeouts.header);
+        tokio::select! {
+            biased;
+            read = wire.read_more() => if !matches!(read, Ok(true)) {
+                return Next::Close;
+            },
+            // A stray line end was all that came: no request, so nothing to answer.
+            () = waiting.deadline.reached(deadline) => return if wire.ahead().is_empty() {
+                Next::Close
+            } else {
+                Next::Refuse(Refusal {
+                    status: StatusCode::REQUEST_TIMEOUT,
+                    reason: "the request head took too long",
+                })
+            },
+        }
     }
 }
 
-async fn whole_head(wire: &mut Wire) -> Next {
-    let stray = loop {
-        if let Some(stray) = head::leading_line_end(wire.ahead()) {
-            break stray;
+/// How far the reading of one head has come.
+#[derive(Default)]
+struct HeadReading {
+    has_begun: bool,
+    /// Bytes that hold no end of the head.
+    read: usize,
+}
+
+impl HeadReading {
+    /// Goes on with what has come; `None` where more is needed.
+    fn go_on(&mut self, wire: &mut Wire) -> Option<Next> {
+        if !self.has_begun {
+            wire.skip(head::leading_line_end(wire.ahead())?);
+            self.has_begun = true;
         }
-        if !matches!(wire.read_more().await, Ok(true)) {
-            return Next::Close;
-        }
-    };
-    wire.skip(stray);
-    let mut read = 0;
-    loop {
-        match head::read(wire.ahead(), read) {
-            Reading::Complete(head) => return Next::Head(head),
-            Reading::Refused(refusal) => return Next::Refuse(refusal),
-            Reading::Incomplete => read = wire.ahead().len(),
-        }
-        if !matches!(wire.read_more().await, Ok(true)) {
-            return Next::Close;
+        match head::read(wire.ahead(), self.read) {
+            Reading::Complete(head) => Some(Next::Head(head)),
+            Reading::Refused(refusal) => Some(Next::Refuse(refusal)),
+            Reading::Incomplete => {
+                self.read = wire.ahead().len();
+                None
+            }
         }
     }
 }
@@ -125,16 +201,24 @@ async fn whole_head(wire: &mut Wire) -> Next {
 async fn lend(
     mut wire: Box<Wire>,
     head: Head,
+    tape: Option<Tape>,
     proxy: &Arc<HttpProxy<Proxy>>,
     shutdown: &ShutdownWatch,
 ) -> Option<Box<Wire>> {
+    // A client that can't be sent what it asked for before is found out about at the next write.
+    let _ = wire.send(&[]).await;
+    if let Some(tape) = tape {
+        wire.record(tape);
+    }
     let bytes = wire.begin(head.length, head.body);
     let mut session = ServerSession::new_http1(wire);
     session.set_keepalive(Some(KEEPALIVE.as_secs()));
     session.set_pipelined_prefix(bytes);
     let (stream, _) = proxy.process_new_http(session, shutdown).await?.consume();
     let mut wire = stream.into_any().downcast::<Wire>().ok()?;
-    wire.end();
+    if let Some(tape) = wire.end() {
+        tape.keep();
+    }
     Some(wire)
 }
 

@@ -32,6 +32,7 @@ pub(super) async fn answer(wire: &mut Wire, edge: &Edge, peer: &Peer, refusal: R
         bytes.extend_from_slice(&page);
         // A client that is already gone is told nothing; the log line says the rest.
         let told = async {
+            wire.send(&[]).await?;
             wire.write_all(&bytes).await?;
             wire.flush().await
         };

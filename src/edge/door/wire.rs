@@ -21,7 +21,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::{SslDigest, TlsRef};
 use pingora_core::protocols::{
@@ -32,11 +32,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::head::Framing;
+use crate::edge::ready::Tape;
 
 /// Most bytes kept of what a client sends before its turn.
 const MAX_AHEAD: usize = 64 * 1024;
 /// What one read from the socket takes at the most while a head is awaited.
 const READ_SIZE: usize = 4 * 1024;
+/// Bytes of answers that wait for those to the next requests, so that all leave together.
+const WORTH_A_WRITE: usize = 32 * 1024;
 /// How long a client that is still sending is listened to after the last answer.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -47,6 +50,10 @@ pub(in crate::edge) struct Wire {
     ahead: BytesMut,
     /// What Pingora may still read for the running request.
     body: Framing,
+    /// The door's own answers, on their way to the client.
+    replies: Vec<u8>,
+    /// Keeps what Pingora writes for the running request.
+    tape: Option<Tape>,
     /// The client has closed its side.
     ended: bool,
     write_idle: Duration,
@@ -75,6 +82,8 @@ impl Wire {
             inner,
             ahead: BytesMut::new(),
             body: Framing::Length(0),
+            replies: Vec::new(),
+            tape: None,
             ended: false,
             write_idle,
             unflushed: false,
@@ -104,7 +113,7 @@ impl Wire {
 
     /// Drops the first `count` bytes read.
     pub(super) fn skip(&mut self, count: usize) {
-        let _ = self.ahead.split_to(count);
+        self.ahead.advance(count);
     }
 
     /// Waits for more of the next head; `false` when the client has closed its side.
@@ -118,6 +127,40 @@ impl Wire {
         Ok(!self.ended)
     }
 
+    /// What has been read, and where the door's own answers go until they are [sent](Self::send).
+    pub(super) fn dialogue(&mut self) -> (&[u8], &mut Vec<u8>) {
+        (&self.ahead, &mut self.replies)
+    }
+
+    /// Whether the answers written so far should leave, though the client has asked for more.
+    pub(super) fn has_much_to_send(&self) -> bool {
+        self.replies.len() >= WORTH_A_WRITE
+    }
+
+    /// Sends the door's own answers, and `body` after them.
+    pub(super) async fn send(&mut self, body: &[u8]) -> io::Result<()> {
+        if self.replies.is_empty() && body.is_empty() {
+            return Ok(());
+        }
+        let mut replies = std::mem::take(&mut self.replies);
+        let sent = if body.is_empty() {
+            self.write_all(&replies).await
+        } else {
+            self.write_all_buf(&mut Buf::chain(&*replies, body)).await
+        };
+        if replies.capacity() <= WORTH_A_WRITE {
+            replies.clear();
+            self.replies = replies;
+        }
+        sent?;
+        self.flush().await
+    }
+
+    /// Has what Pingora writes next kept on `tape`.
+    pub(super) fn record(&mut self, tape: Tape) {
+        self.tape = Some(tape);
+    }
+
     /// Takes the head off and opens the wire for its body.
     pub(super) fn begin(&mut self, head_length: usize, body: Framing) -> BytesMut {
         self.body = body;
@@ -129,9 +172,15 @@ impl Wire {
         }
     }
 
-    /// Takes the wire back after a request: nothing of it is outstanding.
-    pub(super) fn end(&mut self) {
+    /// Takes the wire back after a request: nothing of it is outstanding. Gives back the tape.
+    pub(super) fn end(&mut self) -> Option<Tape> {
         self.body = Framing::Length(0);
+        self.tape.take()
+    }
+
+    /// What keeps the answer to the running request, if something does.
+    pub(super) fn tape(&self) -> Option<&Tape> {
+        self.tape.as_ref()
     }
 
     /// Closes our side and listens to the client, whatever it sends, until it closes its own or
@@ -252,6 +301,9 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         self.unflushed = true;
         let write = Pin::new(&mut self.inner).poll_write(context, bytes);
+        if let (Some(tape), Poll::Ready(Ok(written))) = (&mut self.tape, &write) {
+            tape.take(&bytes[..*written]);
+        }
         self.guard_write(context, write)
     }
 
@@ -282,6 +334,14 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         self.unflushed = true;
         let write = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        if let (Some(tape), Poll::Ready(Ok(written))) = (&mut self.tape, &write) {
+            let mut rest = *written;
+            for slice in slices {
+                let taken = rest.min(slice.len());
+                tape.take(&slice[..taken]);
+                rest -= taken;
+            }
+        }
         self.guard_write(context, write)
     }
 

@@ -51,6 +51,7 @@ pub(crate) struct Policy {
     cors: Option<Cors>,
     limits: Limits,
     accounts: Option<Accounts>,
+    asks_nothing: bool,
 }
 
 /// What policies judge a request by.
@@ -126,8 +127,18 @@ impl Policy {
             networks: Networks::new(&policy.allow, &policy.deny),
             cors: policy.cors.as_ref().map(Cors::new),
             limits: Limits::new(policy, limits),
+            asks_nothing: policy.allow.is_empty()
+                && policy.deny.is_empty()
+                && policy.rate_limits.is_empty()
+                && policy.cors.is_none()
+                && policy.accounts.is_empty(),
             accounts: Accounts::new(&policy.accounts, &route.path.to_string(), passwords),
         }
+    }
+
+    /// Whether it lets everybody in and leaves every answer as it is.
+    pub(crate) fn asks_nothing(&self) -> bool {
+        self.asks_nothing
     }
 
     /// Decides about a request. What it lets on has taken its tokens, what it refuses has not. Where

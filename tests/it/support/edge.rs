@@ -8,13 +8,13 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use unibody::certificates::Certificates;
 use unibody::config::{self, Environment};
-use unibody::edge::{self, Running, Sockets};
+use unibody::edge::{self, Figures, Running, Sockets};
 use unibody::telemetry::Output;
 
 /// An edge that serves until it is dropped, on a runtime of its own, so that tests may block.
 pub struct Edge {
     runtime: Option<Runtime>,
-    _running: Running,
+    running: Running,
     _directory: TempDir,
     /// Its plain listener.
     pub http: SocketAddr,
@@ -69,11 +69,16 @@ impl Edge {
         drop(entered);
         Self {
             runtime: Some(runtime),
-            _running: running,
+            running,
             _directory: directory,
             http,
             https,
         }
+    }
+
+    /// What it counts.
+    pub fn figures(&self) -> Figures {
+        self.running.figures()
     }
 
     /// The URL of `path` on the TLS listener.

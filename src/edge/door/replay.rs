@@ -1,0 +1,176 @@
+//! A ready answer, given at the door.
+//!
+//! Who asks, the request's id and the line in the access log are as for every request; at shutdown
+//! nothing is ready any more, for the normal way says `Connection: close`.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, Version};
+
+use super::head::Head;
+use super::simple::{self, Simple};
+use super::wire::Wire;
+use crate::edge::access_log::{Line, Request};
+use crate::edge::admission::Caller;
+use crate::edge::compression::accept_encoding::Accepted;
+use crate::edge::connection::Peer;
+use crate::edge::ready::{Patches, Question, Recording, Shape, Sought, Tape};
+use crate::edge::snapshot::Snapshot;
+use crate::edge::{Edge, clock};
+
+/// What became of a request at the door.
+pub(super) enum Outcome {
+    /// It was answered, and the connection lives on.
+    Answered,
+    /// It was answered, or couldn't be, and the connection ends.
+    Ended,
+    /// It goes the normal way; this keeps the answer.
+    NotReady(Option<Tape>),
+}
+
+/// An answer that stands on the wire.
+struct Reply {
+    client: IpAddr,
+    id: String,
+    status: u16,
+    body_bytes: u64,
+    /// What follows it, where that is too much to be copied.
+    rest: Bytes,
+}
+
+/// Answers the request at the head of `wire`, if its answer is ready.
+pub(super) async fn answer(wire: &mut Wire, edge: &Edge, peer: &Peer, head: Head) -> Outcome {
+    let Some(simple) = head.simple else {
+        return Outcome::NotReady(None);
+    };
+    let started = Instant::now();
+    let reply = match seek(wire, &edge.snapshot.load(), peer, head.length, &simple) {
+        Sought::Found(reply) => reply,
+        Sought::Missing(tape) => return Outcome::NotReady(Some(tape)),
+        Sought::Never => return Outcome::NotReady(None),
+    };
+    // Answers to requests that came together leave together.
+    let waits = wire.ahead().len() > head.length
+        && simple.keeps_alive()
+        && reply.rest.is_empty()
+        && !wire.has_much_to_send();
+    let sent = if waits {
+        Ok(())
+    } else {
+        wire.send(&reply.rest).await
+    };
+    log(
+        edge,
+        &wire.ahead()[..head.length],
+        &simple,
+        &reply,
+        &sent,
+        started,
+    );
+    wire.skip(head.length);
+    if sent.is_ok() && simple.keeps_alive() {
+        Outcome::Answered
+    } else {
+        Outcome::Ended
+    }
+}
+
+/// Looks for the answer and puts it on the wire.
+fn seek(
+    wire: &mut Wire,
+    snapshot: &Snapshot,
+    peer: &Peer,
+    head_length: usize,
+    simple: &Simple,
+) -> Sought<Reply> {
+    if snapshot.is_closing() {
+        return Sought::Never;
+    }
+    let (ahead, replies) = wire.dialogue();
+    let head = &ahead[..head_length];
+    let trusted = &snapshot.config.server.trusted_proxies;
+    let forwarding = if simple.is_forwarded && !trusted.is_empty() {
+        simple::forwarding_fields(head)
+    } else {
+        HeaderMap::new()
+    };
+    let caller = Caller::identify(peer.address, peer.tls, &forwarding, trusted);
+    let part = |span: simple::Span| span.read(head);
+    let question = Question {
+        shape: Shape {
+            is_head: simple.is_head,
+            is_http_10: simple.is_http_10,
+            is_https: caller.is_https,
+            has_cookies: simple.has_cookies,
+        },
+        accepted: Accepted::read(
+            simple.accept_encoding.map(part),
+            &snapshot.config.compression.algorithms,
+        ),
+        host: part(simple.host),
+        target: part(simple.target),
+        none_match: simple.none_match.map(part),
+        modified_since: simple.modified_since.map(part),
+    };
+    let replay = |recording: &Recording| {
+        let rest = clock::with_second(|second| {
+            let patches = Patches {
+                date: &second.http,
+                connection: if simple.keeps_alive() {
+                    "keep-alive"
+                } else {
+                    "close"
+                },
+                request_id: &caller.id,
+            };
+            recording.write(&patches, replies)
+        });
+        (recording.status, recording.body_bytes, rest)
+    };
+    match snapshot.ready.seek(&question, replay) {
+        Sought::Found((status, body_bytes, rest)) => Sought::Found(Reply {
+            client: caller.client.address,
+            id: caller.id,
+            status,
+            body_bytes,
+            rest,
+        }),
+        Sought::Missing(tape) => Sought::Missing(tape),
+        Sought::Never => Sought::Never,
+    }
+}
+
+fn log(
+    edge: &Edge,
+    head: &[u8],
+    simple: &Simple,
+    reply: &Reply,
+    sent: &io::Result<()>,
+    started: Instant,
+) {
+    // The strict reading has let only ASCII through in these.
+    let text = |span: simple::Span| std::str::from_utf8(span.read(head)).unwrap_or_default();
+    edge.access_log.write(&Line {
+        client: reply.client,
+        request: Some(Request {
+            method: if simple.is_head { "HEAD" } else { "GET" },
+            target: text(simple.target),
+            version: if simple.is_http_10 {
+                Version::HTTP_10
+            } else {
+                Version::HTTP_11
+            },
+            host: text(simple.host),
+            referer: simple.referer.map(|span| span.read(head)),
+            user_agent: simple.user_agent.map(|span| span.read(head)),
+        }),
+        status: reply.status,
+        body_bytes: if sent.is_ok() { reply.body_bytes } else { 0 },
+        took: started.elapsed(),
+        tries: None,
+        id: &reply.id,
+    });
+}

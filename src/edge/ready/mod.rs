@@ -1,0 +1,92 @@
+//! Ready answers: what the normal way said once, the door says again.
+//!
+//! 1. The door reads a simple request ([`door::simple`](super::door)) and asks with a [`Question`]:
+//!    everything of the request that the normal way heeds. It is looked up in the [`table`].
+//! 2. What is not there and is asked for a second time is recorded: the connection keeps a [`Tape`]
+//!    of the bytes that Pingora writes, if whoever answers [offers](offer) the answer with its
+//!    [`Freshness`].
+//! 3. The [`Recording`] made of the tape is the answer byte for byte. Only `Date`, `Connection` and
+//!    the request id, which belong to one request, are put in anew.
+//! 4. When the producer says that things have changed, the recording is not used any more, and the
+//!    next request goes the normal way.
+//!
+//! It is recorded from the connection, and not put together from the answer's parts, because only
+//! there it is what the client gets: modules, framing and Pingora's own lines included. So there is
+//! one implementation of every header, and a feature that changes answers needs no word here. A
+//! feature that looks at one more thing of a request does: that thing belongs into [`Question`], or
+//! its requests do not count as simple.
+
+mod question;
+mod recording;
+mod table;
+mod tape;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use pingora_proxy::Session;
+
+pub(super) use self::question::{Question, Shape};
+pub(super) use self::recording::{Patches, Recording};
+pub(super) use self::table::Sought;
+use self::table::Table;
+pub(super) use self::tape::Tape;
+use super::exchange::Exchange;
+use super::freshness::Freshness;
+
+/// The ready answers of one configuration: another one starts with none.
+pub(crate) struct ReadyAnswers {
+    table: Arc<Table>,
+}
+
+impl ReadyAnswers {
+    /// None yet, and never more than take `max_bytes` of memory.
+    pub(super) fn new(max_bytes: u64) -> Self {
+        let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+        Self {
+            table: Arc::new(Table::new(max_bytes)),
+        }
+    }
+
+    /// Looks for the answer to `question` and lets `replay` use it.
+    pub(super) fn seek<T>(
+        &self,
+        question: &Question<&[u8]>,
+        replay: impl FnOnce(&Recording) -> T,
+    ) -> Sought<T> {
+        self.table.seek(question, replay)
+    }
+
+    /// Bytes that the recordings take.
+    pub(super) fn bytes(&self) -> usize {
+        self.table.bytes()
+    }
+}
+
+/// Tells the connection of `session` that the answer about to be written may be said again to
+/// whoever asks the same, for as long as the exchange's [`Freshness`] says.
+pub(super) fn offer(session: &Session, exchange: &Exchange) {
+    // Whom a route lets in, and how often, is decided anew for each request.
+    let is_for_all = exchange.route.as_ref().is_some_and(|route| {
+        let policy = exchange.snapshot.policies.of(route.index());
+        policy.asks_nothing()
+    });
+    if is_for_all
+        && let Some(freshness) = &exchange.freshness
+        && let Some(tape) = tape(session)
+    {
+        tape.begin(&exchange.snapshot.ready.table, freshness, &exchange.id);
+    }
+}
+
+/// Tells it that the answer was written whole, and how many bytes of content the log says it had.
+pub(super) fn complete(session: &Session, body_bytes: u64) {
+    if let Some(tape) = tape(session) {
+        tape.complete(body_bytes);
+    }
+}
+
+fn tape(session: &Session) -> Option<&Tape> {
+    super::door::tape_of(session.as_downstream().stream()?)
+}
