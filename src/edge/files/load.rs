@@ -92,10 +92,14 @@ pub(super) fn load(
             let representation = Representation::new(content, validators, Some(coding), &common);
             Ok((coding, representation))
         })
-        .collect::<Result<_, Broken>>()?;
+        .collect::<Result<Vec<_>, Broken>>()?;
     let (content, held) = loading.hold(path, open)?;
     let plain = Representation::new(content, validators, None, &common);
-    let encodings = is_negotiable && role != Role::Missing && identity.size() <= encodings::LARGEST;
+    // Who makes sidecars has chosen the codings.
+    let encodings = is_negotiable
+        && role != Role::Missing
+        && sidecars.is_empty()
+        && identity.size() <= encodings::LARGEST;
 
     if !loading.is_watched {
         loading.freshness.renew(BELIEVED);

@@ -7,7 +7,7 @@
 //!    are compressed in the background come and go, and a client that asks for parts without
 //!    saying of what must not be given parts of different ones.
 //! 2. The client has one (`If-None-Match`) and could still take it: it is not sent another.
-//! 3. The first that there is of the codings that the client takes, best first.
+//! 3. The best of the codings that it takes: the owner's sidecars or, where there are none, ours.
 //! 4. The plain one, for the compression of live answers to work on.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -127,28 +127,19 @@ impl Loaded {
         self.best(asked)
     }
 
-    /// The best that there is.
+    /// The best that there is. Where it is ours and still to be made, no other takes its place: the
+    /// compression of live answers has what the client likes best.
     fn best(&self, asked: &Asked) -> Choice {
-        let mut wanted = None;
-        let mut is_incompressible = false;
-        for coding in asked.accepted.codings() {
-            match self.progress(coding) {
-                Some(Ok(representation)) => {
-                    return Choice {
-                        wanted,
-                        ..representation.respond(asked).into()
-                    };
-                }
-                // What gains nothing in one coding gains nothing in another.
-                Some(Err(Progress::Useless)) => is_incompressible = true,
-                Some(Err(_)) => wanted = wanted.or(Some(coding)),
-                None => {}
-            }
-        }
-        Choice {
-            decided: self.parts.plain.respond(asked),
-            wanted: wanted.filter(|_| !is_incompressible),
-            is_incompressible,
+        let mut codings = asked.accepted.codings();
+        let progress = codings.find_map(|coding| Some((coding, self.progress(coding)?)));
+        match progress {
+            Some((_, Ok(representation))) => representation.respond(asked).into(),
+            Some((coding, Err(progress))) => Choice {
+                decided: self.parts.plain.respond(asked),
+                wanted: (progress == Progress::Awaited).then_some(coding),
+                is_incompressible: progress == Progress::Useless,
+            },
+            None => self.parts.plain.respond(asked).into(),
         }
     }
 
