@@ -10,14 +10,16 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use parking_lot::Mutex;
-use pingora_core::apps::ServerApp;
 use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
 use pingora_core::server::{Fds, ListenFds, ShutdownWatch};
 use pingora_core::services::Service as _;
 use pingora_core::services::listening::Service;
 use tokio::task::JoinHandle;
 
-/// Bytes read from a socket at once; larger reads of bodies go past the buffer.
+use super::connection::Connection;
+
+/// For TLS: rustls takes 4 KiB at a time, and a record has up to 16. Without TLS the reader's own
+/// buffers are all that an idle connection needs.
 const READ_BUFFER: usize = 16 * 1024;
 /// Bytes collected before they are written: a head and a small body leave together.
 const WRITE_BUFFER: usize = 8 * 1024;
@@ -53,22 +55,20 @@ pub fn bind(key: &str, addresses: &[SocketAddr]) -> anyhow::Result<Vec<Bound>> {
 }
 
 /// Accepts connections on `bound` and hands each to `app`, until `shutdown` turns true.
-pub(super) fn accept<A>(
+pub(super) fn accept(
     bound: Vec<Bound>,
     name: &str,
-    app: A,
+    app: Connection,
     shutdown: &ShutdownWatch,
-) -> anyhow::Result<JoinHandle<()>>
-where
-    A: ServerApp + Send + Sync + 'static,
-{
+) -> anyhow::Result<JoinHandle<()>> {
+    let read_buffer = app.acceptor.as_ref().map_or(0, |_| READ_BUFFER);
+    let buffers = L4BufferSettings::new(read_buffer, WRITE_BUFFER);
     let mut service = Service::new(name.to_owned(), app);
     let mut sockets = Fds::new();
     for Bound { address, socket } in bound {
         socket
             .set_nonblocking(true)
             .with_context(|| format!("cannot prepare the socket of {address}"))?;
-        let buffers = L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER);
         service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers));
         sockets.add(address.to_string(), socket.into_raw_fd());
     }

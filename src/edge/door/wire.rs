@@ -148,7 +148,8 @@ impl Wire {
         } else {
             self.write_all_buf(&mut Buf::chain(&*replies, body)).await
         };
-        if replies.capacity() <= WORTH_A_WRITE {
+        // What a large answer needed isn't held by a connection that may be idle for long.
+        if replies.capacity() <= READ_SIZE {
             replies.clear();
             self.replies = replies;
         }
