@@ -166,6 +166,16 @@ pub(super) fn check(root: &Section<'_>, config: &Config) {
         let what = "tls.mode = \"acme\" needs the names to get certificates for, such as \"notes.example.com\"";
         server.note_combination_at("hosts", what);
     }
+    let mut addresses = hosts.iter().filter(|host| host.parse::<IpAddr>().is_ok());
+    if let (Some(first), Some(second)) = (addresses.next(), addresses.next()) {
+        server.note_combination_at(
+            "hosts",
+            &format!(
+                "clients that ask for an address send no name, so all of them get the same certificate: \
+                 name one of {first} and {second}"
+            ),
+        );
+    }
     if is_public(&config.acme.directory) {
         for host in &hosts {
             if let Some(why) = uncertifiable(host, config.acme.profile.as_deref()) {

@@ -38,16 +38,11 @@ fn every_key_reads() {
 #[test]
 fn each_name_gets_one_certificate() {
     let config = good(&with_hosts(
-        r#""B.example.com", "bücher.example.com", "[2001:db8::1]", "192.0.2.1""#,
+        r#""B.example.com", "bücher.example.com", "[2001:db8::1]""#,
         "[acme]\ndirectory = \"https://ca.test/dir\"\n\
          [[route]]\nhost = \"b.example.com\"\npath = \"/\"\napp = true",
     ));
-    let expected = [
-        "b.example.com",
-        "xn--bcher-kva.example.com",
-        "2001:db8::1",
-        "192.0.2.1",
-    ];
+    let expected = ["b.example.com", "xn--bcher-kva.example.com", "2001:db8::1"];
     assert_eq!(config.acme_hosts(), expected);
     let routed = "[server]\nhosts = []\n[tls]\nmode = \"acme\"\n[[route]]\nhost = \"r.example.com\"\npath = \"/\"\napp = true";
     assert_eq!(good(routed).acme_hosts(), ["r.example.com"]);
@@ -58,6 +53,11 @@ fn what_no_ca_can_certify_is_refused_with_the_reason() {
     let private = "[acme]\ndirectory = \"https://ca.test/dir\"";
     let table = [
         (r#""*.example.com""#, private, "cannot prove *.example.com"),
+        (
+            r#""192.0.2.1", "[2001:db8::1]""#,
+            private,
+            "name one of 192.0.2.1 and 2001:db8::1",
+        ),
         ("", private, "needs the names"),
         (r#""localhost""#, "", "localhost: is no public name"),
         (r#""notes.local""#, "", "notes.local: is no public name"),
