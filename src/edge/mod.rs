@@ -31,6 +31,9 @@ pub mod listeners;
 mod outgoing;
 mod plain_http;
 mod policy;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod properties;
 mod proxy;
 mod proxy_protocol;
 mod ready;

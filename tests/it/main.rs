@@ -12,6 +12,7 @@ mod browser;
 mod certs_commands;
 mod check;
 mod commands;
+mod compared;
 mod doctor;
 mod door;
 mod durability;

@@ -20,26 +20,26 @@ use crate::edge::host_name::HostName;
 /// Longest request target in bytes; a longer one is 414.
 pub(super) const MAX_TARGET: usize = 8 * 1024;
 /// Longest head in bytes, request line included; a longer one is 431.
-pub(super) const MAX_HEAD: usize = 32 * 1024;
+pub(in crate::edge) const MAX_HEAD: usize = 32 * 1024;
 /// Most header fields; more are 431.
-pub(super) const MAX_FIELDS: usize = 100;
+pub(in crate::edge) const MAX_FIELDS: usize = 100;
 /// Longest method in bytes (the longest registered one has 17).
 const MAX_METHOD: usize = 20;
 
 /// What a head says about the bytes that follow it, and how long it is itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Head {
+pub(in crate::edge) struct Head {
     /// Length in bytes, the empty line included.
-    pub(super) length: usize,
+    pub(in crate::edge) length: usize,
     /// How the body is framed.
-    pub(super) body: Framing,
+    pub(in crate::edge) body: Framing,
     /// What a ready answer is looked for with, if one may do.
     pub(super) simple: Option<Simple>,
 }
 
 /// How the body after a head is framed (RFC 9112, section 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(in crate::edge) enum Framing {
     /// `Content-Length`; 0 also where no body is announced.
     Length(u64),
     /// `Transfer-Encoding: chunked`.
@@ -50,16 +50,16 @@ pub(super) enum Framing {
 
 /// Why a head is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(in crate::edge) struct Refusal {
     /// What the client is told.
-    pub(super) status: StatusCode,
+    pub(in crate::edge) status: StatusCode,
     /// In a few words, for the client and the log.
-    pub(super) reason: &'static str,
+    pub(in crate::edge) reason: &'static str,
 }
 
 /// The state of the bytes read so far.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(in crate::edge) enum Reading {
     /// The head has not ended, and nothing is wrong yet.
     Incomplete,
     /// A whole, unambiguous head.
@@ -71,7 +71,7 @@ pub(super) enum Reading {
 /// Reads the head at the start of `bytes`.
 ///
 /// `from` is how many bytes an earlier call has already found to hold no end of a head.
-pub(super) fn read(bytes: &[u8], from: usize) -> Reading {
+pub(in crate::edge) fn read(bytes: &[u8], from: usize) -> Reading {
     let end = match find_end(bytes, from) {
         Some(end) if end <= MAX_HEAD => end,
         Some(_) => return Reading::Refused(too_large(bytes)),

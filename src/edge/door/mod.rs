@@ -8,7 +8,7 @@
 //!    `Connection: close` with its answer.
 
 mod deadline;
-mod head;
+pub(super) mod head;
 mod refusal;
 mod replay;
 mod simple;

@@ -23,13 +23,16 @@ pub(super) async fn answer(wire: &mut Wire, edge: &Edge, peer: &Peer, refusal: R
     let started = Instant::now();
     let id = request_id::make();
     let (content_type, page) = error_page::page(refusal.status, Some(refusal.reason), None, &id);
+    // Content after the answer to a HEAD would be read as another answer (RFC 9112, section 6.3).
+    let is_head = wire.ahead().starts_with(b"HEAD ");
     let mut sent = 0;
     if let Ok(head) = head(edge, peer, refusal, content_type, page.len(), &id) {
         let mut bytes = BytesMut::with_capacity(1024);
         bytes.extend_from_slice(status_line(refusal).as_bytes());
         head.header_to_h1_wire(&mut bytes);
         bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(&page);
+        let content = if is_head { &[][..] } else { &page };
+        bytes.extend_from_slice(content);
         // A client that is already gone is told nothing; the log line says the rest.
         let told = async {
             wire.send(&[]).await?;
@@ -37,7 +40,7 @@ pub(super) async fn answer(wire: &mut Wire, edge: &Edge, peer: &Peer, refusal: R
             wire.flush().await
         };
         if told.await.is_ok() {
-            sent = page.len();
+            sent = content.len();
         }
     }
     edge.access_log.write(&Line::refused(

@@ -19,7 +19,7 @@ const LONGEST_REST: usize = 4096;
 
 /// What has been read so far.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(in crate::edge) enum Reading {
     /// A header may become of it.
     Incomplete,
     Complete {
@@ -57,7 +57,7 @@ pub(super) fn beginning(bytes: &[u8]) -> Beginning {
 }
 
 /// Reads the header at the start of `bytes`.
-pub(super) fn read(bytes: &[u8]) -> Reading {
+pub(in crate::edge) fn read(bytes: &[u8]) -> Reading {
     match beginning(bytes) {
         Beginning::Undecided => Reading::Incomplete,
         Beginning::Other => Reading::Wrong("a trusted proxy sent no header"),

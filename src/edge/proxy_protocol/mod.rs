@@ -11,7 +11,7 @@
 //!
 //! The protocol is `HAProxy`'s (`doc/proxy-protocol.txt`).
 
-mod header;
+pub(super) mod header;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -182,6 +182,19 @@ fn a_refusal_follows_good_requests_and_ends_the_connection() {
 }
 
 #[test]
+fn a_refused_head_request_gets_no_content() {
+    let server = edge("");
+    for (method, has_content) in [("GET", true), ("HEAD", false)] {
+        let mut client = connect(&server);
+        client.send(format!("{method} /a b HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        let refusal = client.last_answer();
+        assert_eq!(refusal.status, 400, "{method}");
+        assert_ne!(refusal.header("content-length"), Some("0"), "{method}");
+        assert_eq!(!refusal.body.is_empty(), has_content, "{method}");
+    }
+}
+
+#[test]
 fn a_client_that_is_still_sending_its_head_reads_the_whole_refusal() {
     let server = edge("");
     let mut client = connect(&server);
