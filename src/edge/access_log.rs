@@ -23,7 +23,7 @@ use crate::config::{AccessFormat, Log};
 use crate::telemetry::Output;
 
 /// nginx's status for a client that left before its answer; the log's only.
-const CLIENT_LEFT: u16 = 499;
+pub(crate) const CLIENT_LEFT: u16 = 499;
 
 /// The access log.
 pub(crate) struct AccessLog {

@@ -122,7 +122,14 @@ impl Connection {
             // The handshake was the answer (RFC 8737, section 3); nothing else is served here.
             stream.shutdown().await;
         } else if protocol == Some(ALPN::H2) {
-            Box::pin(http2::serve(&self.edge, &self.proxy, stream, shutdown)).await;
+            Box::pin(http2::serve(
+                &self.edge,
+                &self.proxy,
+                stream,
+                &peer,
+                shutdown,
+            ))
+            .await;
         } else {
             door::serve(&self.edge, &self.proxy, stream, &peer, shutdown).await;
         }

@@ -27,12 +27,13 @@ use super::access_log::Line;
 use super::compression::Compression;
 use super::exchange::Exchange;
 use super::outgoing::Changes;
+use super::ready::{self, Recorder};
 use super::reply::{self, Answer};
 use super::route::PreparedRoute;
 use super::security_headers::SecurityHeaders;
 use super::snapshot::Destination;
 use super::upstream::{self, Wish};
-use super::{Edge, acme_challenge, admission, bridge, ready, rewrite};
+use super::{Edge, acme_challenge, admission, bridge, rewrite};
 
 /// The edge as Pingora sees it.
 pub(super) struct Proxy {
@@ -116,6 +117,7 @@ impl ProxyHttp for Proxy {
         modules.add_module(SecurityHeaders::builder(
             self.edge.snapshot().headers.clone(),
         ));
+        modules.add_module(Recorder::builder());
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
@@ -280,8 +282,9 @@ impl ProxyHttp for Proxy {
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
         let line = Line::answered(session, exchange, error);
         self.edge.access_log.write(&line);
+        let body_bytes = line.body_bytes;
         if error.is_none() {
-            ready::complete(session, line.body_bytes);
+            ready::complete(session, body_bytes);
         }
     }
 

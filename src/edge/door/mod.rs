@@ -18,7 +18,6 @@ mod wire;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -36,7 +35,7 @@ pub(super) use self::wire::Wire;
 use super::Edge;
 use super::connection::Peer;
 use super::proxy::Proxy;
-use super::ready::Tape;
+use super::ready::{Given, Tape};
 
 /// Judges the method and target of a request that came another way by the door's measure.
 ///
@@ -67,7 +66,7 @@ pub(super) async fn serve(
         closing: pin!(super::closing(&mut watched)),
     };
     let mut wire = Box::new(Wire::new(stream, edge.timeouts().write_idle));
-    let mut given = Given { edge, answers: 0 };
+    let mut given = Given::none(edge);
     loop {
         let head = match next_head(&mut wire, edge, &mut waiting).await {
             Next::Head(head) => head,
@@ -79,9 +78,9 @@ pub(super) async fn serve(
             Next::Close => break,
         };
         match replay::answer(&mut wire, edge, peer, head).await {
-            Outcome::Answered => given.answers += 1,
+            Outcome::Answered => given.count(),
             Outcome::Ended => {
-                given.answers += 1;
+                given.count();
                 break;
             }
             Outcome::NotReady(tape) => match lend(wire, head, tape, proxy, shutdown).await {
@@ -91,21 +90,6 @@ pub(super) async fn serve(
         }
     }
     wire.shutdown().await;
-}
-
-/// How many ready answers a connection was given.
-struct Given<'a> {
-    edge: &'a Edge,
-    answers: u64,
-}
-
-impl Drop for Given<'_> {
-    fn drop(&mut self) {
-        // Not for each answer: all connections count in one place.
-        self.edge
-            .ready_answers
-            .fetch_add(self.answers, Ordering::Relaxed);
-    }
 }
 
 enum Next {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Version};
+use http::HeaderMap;
 
 use super::head::Head;
 use super::simple::{self, Simple};
@@ -92,7 +92,7 @@ fn seek(
     let (ahead, replies) = wire.dialogue();
     let head = &ahead[..head_length];
     let trusted = &snapshot.config.server.trusted_proxies;
-    let forwarding = if simple.is_forwarded && !trusted.is_empty() {
+    let forwarding = if simple.fields.is_forwarded && !trusted.is_empty() {
         simple::forwarding_fields(head)
     } else {
         HeaderMap::new()
@@ -102,18 +102,18 @@ fn seek(
     let question = Question {
         shape: Shape {
             is_head: simple.is_head,
-            is_http_10: simple.is_http_10,
+            version: simple.version(),
             is_https: caller.is_https,
-            has_cookies: simple.has_cookies,
+            has_cookies: simple.fields.has_cookies,
         },
         accepted: Accepted::read(
-            simple.accept_encoding.map(part),
+            simple.fields.accept_encoding.map(part),
             &snapshot.config.compression.algorithms,
         ),
         host: part(simple.host),
         target: part(simple.target),
-        none_match: simple.none_match.map(part),
-        modified_since: simple.modified_since.map(part),
+        none_match: simple.fields.none_match.map(part),
+        modified_since: simple.fields.modified_since.map(part),
     };
     let replay = |recording: &Recording| {
         let rest = clock::with_second(|second| {
@@ -127,8 +127,8 @@ fn seek(
                 request_id: &caller.id,
             };
             recording.write(&patches, replies)
-        });
-        (recording.status, recording.body_bytes, rest)
+        })?;
+        Some((recording.status, recording.body_bytes, rest))
     };
     match snapshot.ready.seek(&question, replay) {
         Sought::Found((status, body_bytes, rest)) => Sought::Found(Reply {
@@ -158,14 +158,10 @@ fn log(
         request: Some(Request {
             method: if simple.is_head { "HEAD" } else { "GET" },
             target: text(simple.target),
-            version: if simple.is_http_10 {
-                Version::HTTP_10
-            } else {
-                Version::HTTP_11
-            },
+            version: simple.version(),
             host: text(simple.host),
-            referer: simple.referer.map(|span| span.read(head)),
-            user_agent: simple.user_agent.map(|span| span.read(head)),
+            referer: simple.fields.referer.map(|span| span.read(head)),
+            user_agent: simple.fields.user_agent.map(|span| span.read(head)),
         }),
         status: reply.status,
         body_bytes: if sent.is_ok() { reply.body_bytes } else { 0 },

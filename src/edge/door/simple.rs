@@ -1,32 +1,19 @@
-//! Requests so simple that a ready answer may do.
-//!
-//! Everything that the normal way could treat in a way of its own makes a request not simple: it
-//! takes the normal way, which needs no list of what is usual. Simple is GET or HEAD of a path,
-//! without a body, credentials, ranges, and conditions other than whether things have changed.
+//! Requests so simple that a ready answer may do, as they come over HTTP/1.1.
 
-use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Version};
 
 use super::head::Framing;
+use crate::edge::ready::{Heeded, is_forwarding};
 
 /// Where the parts of a simple request stand in its head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Simple {
     pub(super) is_head: bool,
-    pub(super) is_http_10: bool,
-    /// What it says of the connection: whether it is to live on.
-    keeps_alive: Option<bool>,
-    pub(super) has_cookies: bool,
-    /// Whether there is something in the head that counts if it comes from a trusted proxy.
-    pub(super) is_forwarded: bool,
+    is_http_10: bool,
     pub(super) target: Span,
     pub(super) host: Span,
-    pub(super) accept_encoding: Option<Span>,
-    pub(super) none_match: Option<Span>,
-    pub(super) modified_since: Option<Span>,
-    pub(super) referer: Option<Span>,
-    pub(super) user_agent: Option<Span>,
+    pub(super) fields: Heeded<Span>,
 }
 
 /// A part of a head. Heads are shorter than 64 KiB.
@@ -34,23 +21,6 @@ pub(super) struct Simple {
 pub(super) struct Span {
     start: u16,
     end: u16,
-}
-
-/// What a field means for a request's simplicity.
-enum Kind {
-    Host,
-    AcceptEncoding,
-    NoneMatch,
-    ModifiedSince,
-    Connection,
-    Cookie,
-    Forwarding,
-    Referer,
-    UserAgent,
-    /// The normal way knows what to do with it.
-    Unusual,
-    /// It changes nothing.
-    Other,
 }
 
 impl Simple {
@@ -69,57 +39,32 @@ impl Simple {
         if body != Framing::Length(0) {
             return None;
         }
-        let mut simple = Self {
-            is_head,
-            is_http_10: request.version == Some(0),
-            keeps_alive: None,
-            has_cookies: false,
-            is_forwarded: false,
-            target: Span::of(head, target.as_bytes()),
-            host: Span::default(),
-            accept_encoding: None,
-            none_match: None,
-            modified_since: None,
-            referer: None,
-            user_agent: None,
-        };
+        let mut fields = Heeded::NOTHING;
         for field in request.headers.iter() {
-            simple.take(head, field)?;
+            fields.take(field.name, field.value, Span::of(head, field.value))?;
         }
         // Without one it is asked for whatever this server takes to be the host.
-        (simple.host != Span::default()).then_some(simple)
+        let host = fields.host.filter(|host| *host != Span::default())?;
+        Some(Self {
+            is_head,
+            is_http_10: request.version == Some(0),
+            target: Span::of(head, target.as_bytes()),
+            host,
+            fields,
+        })
+    }
+
+    pub(super) fn version(&self) -> Version {
+        if self.is_http_10 {
+            Version::HTTP_10
+        } else {
+            Version::HTTP_11
+        }
     }
 
     /// Whether the client wants the connection to live on (RFC 9112, section 9.3).
     pub(super) fn keeps_alive(&self) -> bool {
-        self.keeps_alive.unwrap_or(!self.is_http_10)
-    }
-
-    fn take(&mut self, head: &[u8], field: &httparse::Header<'_>) -> Option<()> {
-        let value = Span::of(head, field.value);
-        match kind(field.name) {
-            Kind::Other => {}
-            Kind::Unusual => return None,
-            Kind::Host => self.host = value,
-            Kind::AcceptEncoding => only(&mut self.accept_encoding, value)?,
-            Kind::NoneMatch => only(&mut self.none_match, value)?,
-            Kind::ModifiedSince => only(&mut self.modified_since, value)?,
-            Kind::Connection => {
-                let keeps_alive = if field.value.eq_ignore_ascii_case(b"keep-alive") {
-                    true
-                } else if field.value.eq_ignore_ascii_case(b"close") {
-                    false
-                } else {
-                    return None;
-                };
-                only(&mut self.keeps_alive, keeps_alive)?;
-            }
-            Kind::Cookie => self.has_cookies = true,
-            Kind::Forwarding => self.is_forwarded = true,
-            Kind::Referer => only(&mut self.referer, value)?,
-            Kind::UserAgent => only(&mut self.user_agent, value)?,
-        }
-        Some(())
+        self.fields.keeps_alive.unwrap_or(!self.is_http_10)
     }
 }
 
@@ -152,7 +97,7 @@ pub(super) fn forwarding_fields(head: &[u8]) -> HeaderMap {
             continue;
         };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        if std::str::from_utf8(name).is_ok_and(|name| matches!(kind(name), Kind::Forwarding))
+        if std::str::from_utf8(name).is_ok_and(is_forwarding)
             && let Ok(name) = HeaderName::from_bytes(name)
             && let Ok(value) = HeaderValue::from_bytes(value)
         {
@@ -160,38 +105,4 @@ pub(super) fn forwarding_fields(head: &[u8]) -> HeaderMap {
         }
     }
     fields
-}
-
-/// Lets a second field of the same name go the normal way.
-fn only<T>(place: &mut Option<T>, value: T) -> Option<()> {
-    place.replace(value).is_none().then_some(())
-}
-
-fn kind(name: &str) -> Kind {
-    let is = |known: &str| name.eq_ignore_ascii_case(known);
-    // The length tells most names apart without looking at them.
-    match name.len() {
-        2 if is("te") => Kind::Unusual,
-        4 if is("host") => Kind::Host,
-        5 if is("range") => Kind::Unusual,
-        6 if is("cookie") => Kind::Cookie,
-        6 if is("expect") || is("origin") => Kind::Unusual,
-        7 if is("referer") => Kind::Referer,
-        7 if is("upgrade") || is("trailer") => Kind::Unusual,
-        8 if is("if-match") || is("if-range") => Kind::Unusual,
-        9 if is("forwarded") => Kind::Forwarding,
-        10 if is("connection") => Kind::Connection,
-        10 if is("user-agent") => Kind::UserAgent,
-        12 if is("x-request-id") => Kind::Forwarding,
-        13 if is("if-none-match") => Kind::NoneMatch,
-        13 if is("authorization") => Kind::Unusual,
-        14 if is("content-length") => Kind::Unusual,
-        15 if is("accept-encoding") => Kind::AcceptEncoding,
-        15 if is("x-forwarded-for") => Kind::Forwarding,
-        17 if is("if-modified-since") => Kind::ModifiedSince,
-        17 if is("x-forwarded-proto") => Kind::Forwarding,
-        17 if is("transfer-encoding") => Kind::Unusual,
-        19 if is("if-unmodified-since") || is("proxy-authorization") => Kind::Unusual,
-        _ => Kind::Other,
-    }
 }

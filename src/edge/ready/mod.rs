@@ -1,22 +1,26 @@
-//! Ready answers: what the normal way said once, the door says again.
+//! Ready answers: what the normal way said once is said again without it.
 //!
-//! 1. The door reads a simple request ([`door::simple`](super::door)) and asks with a [`Question`]:
+//! 1. The door or [`http2`](super::http2) reads a simple request ([`heeded`]) and asks with a [`Question`]:
 //!    everything of the request that the normal way heeds. It is looked up in the [`table`].
-//! 2. What is not there and is asked for a second time is recorded: the connection keeps a [`Tape`]
-//!    of the bytes that Pingora writes, if whoever answers [offers](offer) the answer with its
-//!    [`Freshness`].
-//! 3. The [`Recording`] made of the tape is the answer byte for byte. Only `Date`, `Connection` and
-//!    the request id, which belong to one request, are put in anew.
+//! 2. What is not there and is asked for a second time is recorded: a [`Tape`] keeps the bytes that
+//!    Pingora writes, if whoever answers [offers](offer) the answer with its [`Freshness`]. An
+//!    HTTP/1.1 connection keeps it itself, for HTTP/2 a [`Recorder`] does.
+//! 3. The [`Recording`] made of the tape is the answer byte for byte, or field for field. Only
+//!    `Date`, `Connection` and the request id, which belong to one request, are put in anew.
 //! 4. When the producer says that things have changed, the recording is not used any more, and the
 //!    next request goes the normal way.
 //!
-//! It is recorded from the connection, and not put together from the answer's parts, because only
+//! It is recorded at the end of the way, and not put together from the answer's parts, because only
 //! there it is what the client gets: modules, framing and Pingora's own lines included. So there is
 //! one implementation of every header, and a feature that changes answers needs no word here. A
 //! feature that looks at one more thing of a request does: that thing belongs into [`Question`], or
 //! its requests do not count as simple.
 
+mod fields;
+mod heeded;
+mod lines;
 mod question;
+mod recorder;
 mod recording;
 mod table;
 mod tape;
@@ -24,14 +28,19 @@ mod tape;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pingora_proxy::Session;
 
+pub(super) use self::heeded::{Heeded, is_forwarding};
+pub(super) use self::lines::Patches;
 pub(super) use self::question::{Question, Shape};
-pub(super) use self::recording::{Patches, Recording};
+pub(super) use self::recorder::Recorder;
+pub(super) use self::recording::Recording;
 pub(super) use self::table::Sought;
 use self::table::Table;
 pub(super) use self::tape::Tape;
+use super::Edge;
 use super::exchange::Exchange;
 use super::freshness::Freshness;
 
@@ -53,7 +62,7 @@ impl ReadyAnswers {
     pub(super) fn seek<T>(
         &self,
         question: &Question<&[u8]>,
-        replay: impl FnOnce(&Recording) -> T,
+        replay: impl FnOnce(&Recording) -> Option<T>,
     ) -> Sought<T> {
         self.table.seek(question, replay)
     }
@@ -81,12 +90,47 @@ pub(super) fn offer(session: &Session, exchange: &Exchange) {
 }
 
 /// Tells it that the answer was written whole, and how many bytes of content the log says it had.
-pub(super) fn complete(session: &Session, body_bytes: u64) {
-    if let Some(tape) = tape(session) {
-        tape.complete(body_bytes);
+pub(super) fn complete(session: &mut Session, body_bytes: u64) {
+    let Some(tape) = tape(session) else {
+        return;
+    };
+    tape.complete(body_bytes);
+    let recorder = session.downstream_modules_ctx.get_mut::<Recorder>();
+    if let Some(tape) = recorder.and_then(Recorder::take_out)
+        && let Some(written) = session.response_written()
+    {
+        tape.keep_under(written);
     }
 }
 
 fn tape(session: &Session) -> Option<&Tape> {
-    super::door::tape_of(session.as_downstream().stream()?)
+    match session.as_downstream().stream() {
+        Some(stream) => super::door::tape_of(stream),
+        None => session.downstream_modules_ctx.get::<Recorder>()?.tape(),
+    }
+}
+
+/// How many ready answers a connection was given.
+pub(super) struct Given<'a> {
+    edge: &'a Edge,
+    answers: u64,
+}
+
+impl<'a> Given<'a> {
+    pub(super) fn none(edge: &'a Edge) -> Self {
+        Self { edge, answers: 0 }
+    }
+
+    pub(super) fn count(&mut self) {
+        self.answers += 1;
+    }
+}
+
+impl Drop for Given<'_> {
+    fn drop(&mut self) {
+        // Not for each answer: all connections count in one place.
+        self.edge
+            .ready_answers
+            .fetch_add(self.answers, Ordering::Relaxed);
+    }
 }

@@ -1,5 +1,7 @@
 //! What selects an answer.
 
+use http::Version;
+
 use crate::edge::compression::accept_encoding::Accepted;
 
 /// Longest question in bytes; longer ones go the normal way. Enough for a target and some tags.
@@ -21,12 +23,12 @@ pub(in crate::edge) struct Question<B> {
     pub(in crate::edge) modified_since: Option<B>,
 }
 
-/// What of a question is said with yes or no.
+/// What of a question is not text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(in crate::edge) struct Shape {
     pub(in crate::edge) is_head: bool,
-    pub(in crate::edge) is_http_10: bool,
+    /// Each has a form of its own.
+    pub(in crate::edge) version: Version,
     /// Whether the client speaks HTTPS: to us, or to the trusted proxy before us.
     pub(in crate::edge) is_https: bool,
     /// Compression treats requests with cookies in another way.

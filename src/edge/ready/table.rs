@@ -64,7 +64,7 @@ impl Table {
     pub(super) fn seek<T>(
         self: &Arc<Self>,
         question: &Question<&[u8]>,
-        replay: impl FnOnce(&Recording) -> T,
+        replay: impl FnOnce(&Recording) -> Option<T>,
     ) -> Sought<T> {
         if self.max_bytes == 0 {
             return Sought::Never;
@@ -77,7 +77,7 @@ impl Table {
         match found {
             Some(recording) if recording.freshness.is_fresh() => {
                 recording.note_use();
-                Sought::Found(replay(recording))
+                replay(recording).map_or(Sought::Never, Sought::Found)
             }
             None if !question.is_short() => Sought::Never,
             stale_or_none => {

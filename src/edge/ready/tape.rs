@@ -1,6 +1,8 @@
-//! What a connection keeps of one answer while it is written.
+//! What is kept of one answer while it is written.
 
 use std::sync::{Arc, OnceLock};
+
+use pingora_http::ResponseHeader;
 
 use super::table::Table;
 use super::{Freshness, Question, Recording};
@@ -8,9 +10,9 @@ use super::{Freshness, Question, Recording};
 /// Longest answer that is recorded, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
 
-/// The bytes of an answer as they leave, from the moment it is offered.
+/// The bytes of an answer as they leave, from the moment it is offered; over HTTP/2, of its body.
 ///
-/// It belongs to the connection, which Pingora lends to handlers for reading only; so what they tell
+/// Over HTTP/1.1 it belongs to the connection, which Pingora lends to handlers for reading only; so what they tell
 /// is told through shared references, once for each answer.
 pub(in crate::edge) struct Tape {
     /// Whose question it is; another configuration's answer is none to it.
@@ -86,25 +88,41 @@ impl Tape {
         self.question.is_some()
     }
 
-    /// Keeps the answer, if it is whole and may be said again.
+    /// Keeps the HTTP/1.1 answer whose bytes it has, if it is whole and may be said again.
     pub(in crate::edge) fn keep(self) {
+        let (table, master) = self.wind_up();
+        if let Some(recording) = master.and_then(Recording::of_lines) {
+            table.keep(recording);
+        }
+    }
+
+    /// Keeps the HTTP/2 answer whose body it has and whose head is `written`.
+    pub(super) fn keep_under(self, written: &ResponseHeader) {
+        let (table, master) = self.wind_up();
+        let recording = master.and_then(|master| Recording::of_fields(master, written));
+        if let Some(recording) = recording {
+            table.keep(recording);
+        }
+    }
+
+    fn wind_up(self) -> (Arc<Table>, Option<Master>) {
+        let table = self.table;
         let Some(offer) = self.offer.into_inner() else {
-            return;
+            return (table, None);
         };
         let (Some(question), Some(body_bytes)) = (self.question, self.body_bytes.into_inner())
         else {
-            return self.table.note_glance(self.hash);
+            table.note_glance(self.hash);
+            return (table, None);
         };
-        let recording = Recording::make(Master {
+        let master = Master {
             hash: self.hash,
             question,
             freshness: offer.freshness,
             request_id: offer.request_id,
             body_bytes,
             bytes: self.bytes,
-        });
-        if let Some(recording) = recording {
-            self.table.keep(recording);
-        }
+        };
+        (table, (!self.is_too_long).then_some(master))
     }
 }

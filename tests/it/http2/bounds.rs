@@ -94,17 +94,28 @@ async fn streams_that_are_reset_at_once_end_the_connection() {
     let mut bystander = Client::connect(&server).await;
     assert_eq!(bystander.get("/word").await.text(), "word");
 
-    let mut frames = Frames::connect(&server).await;
-    let block = header_block("POST");
-    let mut flood = Vec::new();
-    for stream in (1..4000).step_by(2) {
-        flood.extend(frame(HEADERS, END_HEADERS, stream, &block));
-        flood.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+    // Such whose answer takes a while, and such whose answer is ready.
+    for _ in 0..2 {
+        bystander.get("/word").await;
     }
-    frames.send_bytes(&flood).await;
-    let goaway = frames.next_of(GOAWAY).await.unwrap();
-    assert_eq!(goaway.code(), ENHANCE_YOUR_CALM);
-    assert!(frames.until_end().await.len() < 2000);
+    for method in ["POST", "GET"] {
+        let mut frames = Frames::connect(&server).await;
+        let block = header_block(method);
+        let flags = if method == "GET" {
+            END_HEADERS | END_STREAM
+        } else {
+            END_HEADERS
+        };
+        let mut flood = Vec::new();
+        for stream in (1..4000).step_by(2) {
+            flood.extend(frame(HEADERS, flags, stream, &block));
+            flood.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
+        }
+        frames.send_bytes(&flood).await;
+        let goaway = frames.next_of(GOAWAY).await.unwrap();
+        assert_eq!(goaway.code(), ENHANCE_YOUR_CALM, "{method}");
+        assert!(frames.until_end().await.len() < 2000);
+    }
 
     assert_eq!(bystander.get("/word").await.text(), "word");
 }

@@ -17,10 +17,10 @@ const REQUESTS: usize = 700;
 /// How often each is sent to the server with ready answers: it is asked for, recorded, and given.
 const TIMES: usize = 3;
 
-const METHODS: &[&str] = &[
+pub const METHODS: &[&str] = &[
     "GET", "GET", "GET", "GET", "HEAD", "HEAD", "POST", "OPTIONS", "PUT",
 ];
-const HOSTS: &[&str] = &[
+pub const HOSTS: &[&str] = &[
     "localhost",
     "localhost",
     "localhost",
@@ -31,7 +31,7 @@ const HOSTS: &[&str] = &[
     "nobody.test",
     "127.0.0.1",
 ];
-const TARGETS: &[&str] = &[
+pub const TARGETS: &[&str] = &[
     "/small",
     "/small",
     "/small?",
@@ -66,7 +66,7 @@ const TARGETS: &[&str] = &[
     "/.well-known/acme-challenge/x",
 ];
 /// What may stand in a request besides; each about as often as it matters.
-const FIELDS: &[(usize, &[&str])] = &[
+pub const FIELDS: &[(usize, &[&str])] = &[
     (
         50,
         &[
@@ -286,7 +286,7 @@ fn without_date_and_id(answer: &[u8]) -> Vec<u8> {
 }
 
 /// Waits until the best forms of the text file are there; before, answers differ by themselves.
-async fn settle(edge: &Edge) {
+pub async fn settle(edge: &Edge) {
     let start = Instant::now();
     for coding in ["gzip", "br", "zstd"] {
         let request = format!(
@@ -304,7 +304,7 @@ async fn settle(edge: &Edge) {
     }
 }
 
-async fn etag(edge: &Edge) -> String {
+pub async fn etag(edge: &Edge) -> String {
     let mut talk = Talk::plain(edge).await;
     let answer = talk.ask(&super::get("/files/a.txt"), false).await;
     let answer = String::from_utf8(answer).unwrap();
@@ -315,12 +315,12 @@ async fn etag(edge: &Edge) -> String {
     after.split_once("\r\n").unwrap().0.to_owned()
 }
 
-fn app() -> Router {
+pub fn app() -> Router {
     Router::new().route("/app", get(|| async { "the app" }))
 }
 
 /// Routes of all kinds that can be ready, and of some that can't.
-fn site(root: &Path) -> String {
+pub fn site(root: &Path) -> String {
     let text = "All work and no play makes Jack a dull boy. ".repeat(100);
     fs::write(root.join("a.txt"), &text).unwrap();
     fs::write(root.join("page.html"), "<!doctype html><p>page").unwrap();
@@ -374,17 +374,21 @@ fn site(root: &Path) -> String {
 }
 
 /// A sequence that is the same each time (xorshift64).
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn below(&mut self, end: usize) -> usize {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 % end as u64).unwrap()
     }
 
-    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+    pub fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
         of[self.below(of.len())]
     }
 

@@ -1,6 +1,7 @@
 //! Ready answers: what was said once is said again, and nobody can tell.
 
 mod differences;
+mod http2;
 mod talk;
 
 use std::fs;

@@ -3,6 +3,8 @@
 mod recordings;
 mod table;
 
+use http::Version;
+
 use super::Question;
 use super::question::Shape;
 use super::recording::Recording;
@@ -17,7 +19,7 @@ fn question(target: &str) -> Question<&[u8]> {
     Question {
         shape: Shape {
             is_head: false,
-            is_http_10: false,
+            version: Version::HTTP_11,
             is_https: false,
             has_cookies: false,
         },
@@ -31,7 +33,7 @@ fn question(target: &str) -> Question<&[u8]> {
 
 /// What is made of an answer with these bytes to the question for `target`.
 fn recorded(hash: u64, target: &str, bytes: &str, freshness: &Freshness) -> Option<Recording> {
-    Recording::make(Master {
+    Recording::of_lines(Master {
         hash,
         question: question(target).to_owned(),
         freshness: freshness.clone(),

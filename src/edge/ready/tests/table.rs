@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::Version;
+
 use super::{answer, question, recorded};
 use crate::edge::freshness::Freshness;
 use crate::edge::ready::table::{Sought, Table};
@@ -17,7 +19,7 @@ enum Said {
 }
 
 fn seek(table: &Arc<Table>, question: &Question<&[u8]>) -> (Said, Option<Tape>) {
-    match table.seek(question, |_| ()) {
+    match table.seek(question, |_| Some(())) {
         Sought::Found(()) => (Said::Found, None),
         Sought::Missing(tape) => (Said::Missing(tape.records()), Some(tape)),
         Sought::Never => (Said::Never, None),
@@ -67,7 +69,7 @@ fn whatever_differs_in_a_question_makes_another() {
     };
     assert!(found(&|_| ()));
     assert!(!found(&|question| question.shape.is_head = true));
-    assert!(!found(&|question| question.shape.is_http_10 = true));
+    assert!(!found(&|question| question.shape.version = Version::HTTP_2));
     assert!(!found(&|question| question.shape.is_https = true));
     assert!(!found(&|question| question.shape.has_cookies = true));
     assert!(!found(&|question| question.host = b"b.test"));

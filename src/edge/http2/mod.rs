@@ -1,8 +1,13 @@
 //! HTTP/2 connections: Pingora's sessions under our bounds.
 //!
+//! A request whose answer is [`ready`](super::ready) is given it where it is read ([`replay`]); each
+//! other has a task of its own, in which Pingora runs it through `edge::proxy`.
+//!
 //! The client has `timeouts.header` for its preface and `timeouts.keepalive` to be idle in; the
 //! streams, header list and malformed streams of one connection are bounded. At shutdown the client
 //! is told (GOAWAY), and what it has begun is finished.
+
+mod replay;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,9 +22,12 @@ use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use self::replay::Outcome;
 use super::Edge;
+use super::connection::Peer;
 use super::door::Wire;
 use super::proxy::Proxy;
+use super::ready::Given;
 
 /// Streams one client may have open at once.
 const MAX_STREAMS: u32 = 100;
@@ -38,9 +46,10 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Serves HTTP/2 on `stream` until either side closes it.
 pub(super) async fn serve(
-    edge: &Edge,
+    edge: &Arc<Edge>,
     proxy: &Arc<HttpProxy<Proxy>>,
     stream: Stream,
+    peer: &Peer,
     shutdown: &ShutdownWatch,
 ) {
     let digest = Arc::new(Digest {
@@ -67,7 +76,8 @@ pub(super) async fn serve(
         () = super::closing(&mut closing) => return,
     };
 
-    let running = Arc::new(watch::Sender::new(0_usize));
+    let running = Running::none();
+    let mut given = Given::none(edge);
     let mut malformed = 0;
     let mut going_away = false;
     loop {
@@ -79,14 +89,14 @@ pub(super) async fn serve(
                 continue;
             }
             accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => accepted,
-            () = idle(&running, timeouts.keepalive), if !going_away => {
+            () = running.idle(timeouts.keepalive), if !going_away => {
                 connection.graceful_shutdown();
                 going_away = true;
                 continue;
             }
             // One that was told to go and has nothing left to wait for doesn't stay.
             // While it is slow to take the last answers the wire sees to it that it takes something.
-            () = idle(&running, FAREWELL), if going_away => {
+            () = running.idle(FAREWELL), if going_away => {
                 if backlog.load(Ordering::Relaxed) {
                     continue;
                 }
@@ -94,15 +104,20 @@ pub(super) async fn serve(
             }
         };
         match accepted {
-            Ok(Some(H2Accept::Session(session))) => {
-                let running = Running::begin(&running);
-                let (proxy, shutdown) = (proxy.clone(), shutdown.clone());
-                tokio::spawn(async move {
-                    let session = ServerSession::new_http2(session);
-                    proxy.process_new_http(session, &shutdown).await;
-                    drop(running);
-                });
-            }
+            Ok(Some(H2Accept::Session(session))) => match replay::answer(edge, peer, session) {
+                Outcome::Answered => given.count(),
+                Outcome::Underway(rest) => {
+                    given.count();
+                    running.spawn(rest);
+                }
+                Outcome::NotReady(session) => {
+                    let (proxy, shutdown) = (proxy.clone(), shutdown.clone());
+                    running.spawn(async move {
+                        let session = ServerSession::new_http2(session);
+                        proxy.process_new_http(session, &shutdown).await;
+                    });
+                }
+            },
             Ok(Some(H2Accept::Rejected)) if malformed < MAX_MALFORMED => malformed += 1,
             Ok(_) | Err(_) => return,
         }
@@ -120,25 +135,43 @@ fn options() -> H2Options {
     options
 }
 
-/// Resolves when no stream has been open for `time`.
-async fn idle(running: &watch::Sender<usize>, time: Duration) {
-    let mut watched = running.subscribe();
-    // The sender is borrowed, so it can't be gone.
-    let _ = watched.wait_for(|running| *running == 0).await;
-    sleep(time).await;
-}
-
-/// Counts one open stream while it lives.
+/// How many streams are open that have a task of their own.
 struct Running(Arc<watch::Sender<usize>>);
 
 impl Running {
-    fn begin(running: &Arc<watch::Sender<usize>>) -> Self {
+    fn none() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+
+    /// Runs a stream in a task of its own.
+    fn spawn(&self, stream: impl Future<Output = ()> + Send + 'static) {
+        let open = Open::count(&self.0);
+        tokio::spawn(async move {
+            stream.await;
+            drop(open);
+        });
+    }
+
+    /// Resolves when no stream has been open for `time`.
+    async fn idle(&self, time: Duration) {
+        let mut watched = self.0.subscribe();
+        // The sender is borrowed, so it can't be gone.
+        let _ = watched.wait_for(|running| *running == 0).await;
+        sleep(time).await;
+    }
+}
+
+/// Counts one open stream while it lives.
+struct Open(Arc<watch::Sender<usize>>);
+
+impl Open {
+    fn count(running: &Arc<watch::Sender<usize>>) -> Self {
         running.send_modify(|running| *running += 1);
         Self(running.clone())
     }
 }
 
-impl Drop for Running {
+impl Drop for Open {
     fn drop(&mut self) {
         self.0.send_modify(|running| *running -= 1);
     }
