@@ -224,3 +224,42 @@ async fn each_protocol_has_recordings_of_its_own() {
     drop((talk, client));
     assert_eq!(given(&edge, 6).await, 6);
 }
+
+#[tokio::test]
+async fn what_selects_an_answer_selects_a_ready_one() {
+    let root = tempfile::tempdir().unwrap();
+    let edge = Edge::with_server(HOSTS_KEY, &site(root.path()), Router::new());
+    let mut client = Client::connect(&edge, 1 << 20).await;
+    let fields: &[&[(&str, &str)]] = &[
+        &[],
+        &[("accept-encoding", "gzip")],
+        &[("accept-encoding", "br")],
+        &[("accept-encoding", "gzip"), ("cookie", "a=b")],
+        &[("accept-encoding", "gzip"), ("range", "bytes=0-3")],
+    ];
+    let mut answers = [const { Vec::new() }; 5];
+    for _ in 0..4 {
+        for (fields, answers) in fields.iter().zip(&mut answers) {
+            let mut request = Request::get("https://localhost/large");
+            for (name, value) in *fields {
+                request = request.header(*name, *value);
+            }
+            let mut answer = client.ask(request.body(()).unwrap()).await.unwrap();
+            answer.take_date_and_id();
+            answers.push(answer);
+        }
+    }
+    for answers in &answers {
+        assert!(answers.iter().all(|answer| *answer == answers[0]));
+    }
+    let coding = |number: usize| {
+        let fields = &answers[number][0].fields;
+        let found = fields.iter().find(|(name, _)| name == "content-encoding");
+        found.map(|(_, value)| value.as_slice())
+    };
+    let codings = [coding(0), coding(1), coding(2), coding(3)];
+    let expected = [None, Some(&b"gzip"[..]), Some(&b"br"[..]), None];
+    assert_eq!(codings, expected, "with cookies nothing is compressed");
+    drop(client);
+    assert_eq!(given(&edge, 8).await, 8);
+}
