@@ -24,6 +24,10 @@ use crate::edge::ready::{Heeded, Question, Recorder, Recording, Shape, Sought};
 use crate::edge::snapshot::Snapshot;
 
 /// What became of a request.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "handed over once per request and never kept"
+)]
 pub(super) enum Outcome {
     /// It was answered.
     Answered,
