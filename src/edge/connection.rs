@@ -1,7 +1,7 @@
 //! One connection, from the accepted socket to the protocol spoken on it.
 //!
 //! 1. Is there room for it? ([`limits`](super::limits))
-//! 2. With `server.proxy_protocol`: whose is it? ([`proxy_protocol`](super::proxy_protocol))
+//! 2. With `server.proxy_protocol`: whose is it? ([`proxy_protocol`])
 //! 3. On a TLS listener: the handshake, within its deadline.
 //! 4. A CA's `tls-alpn-01` handshake ends here. HTTP/2 goes to [`http2`], everything else through the [`door`].
 

@@ -1,6 +1,6 @@
 //! One name's certificate, from the first order to the last renewal.
 //!
-//! A [`Keeper`] looks again and again, as long as the server runs. A [`Look`](look::Look) does this:
+//! A [`Keeper`] looks again and again, as long as the server runs. A [`Look`] does this:
 //! 1. [`look`]: what is in storage, what is due, and if it is an order, the lock for it.
 //! 2. [`suggestion`]: what the CA says of the time.
 //! 3. [`order`]: the order itself, one challenge after the other, and what becomes of it.
