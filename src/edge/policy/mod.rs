@@ -7,9 +7,8 @@
 //!
 //! The limits come before the passwords, so that they hold for guesses, too.
 //!
-//! [`Policy::admit`] is the one place that decides; the normal way asks it in
-//! [`admission`](super::admission), and whoever answers past that way asks
-//! [`Policy::admit_ready`] first.
+//! [`Policy::admit`] is the one place that decides, asked in [`admission`](super::admission). An answer
+//! is kept ready only where [nothing](Policy::asks_nothing) is asked.
 
 mod basic_auth;
 mod buckets;
@@ -31,11 +30,6 @@ use self::networks::Networks;
 use self::rate_limit::{Limit, Limits};
 use super::reply::{self, Answer};
 use crate::config::{Config, Route};
-
-/// Headers that belong to one answer alone: a recording of an answer leaves them out.
-#[expect(dead_code, reason = "no answer is recorded yet")]
-pub(crate) const PER_REQUEST: [HeaderName; 2] =
-    [rate_limit::RATE_LIMIT, rate_limit::RATE_LIMIT_POLICY];
 
 /// The policies of one configuration.
 pub(crate) struct Policies {
@@ -170,16 +164,6 @@ impl Policy {
         }
         self.limits.admit(asked, marks)
     }
-
-    /// Decides about a request for which an answer lies ready: what goes on that answer, or `None`
-    /// where only the normal way can tell. Then nothing has been counted, and that way decides anew.
-    #[expect(dead_code, reason = "every answer still goes the normal way")]
-    pub(crate) fn admit_ready(&self, asked: &Asked<'_>) -> Option<Marks> {
-        let is_plain = self.cors.is_none() && self.accounts.is_none();
-        let is_open = self.networks.let_in(asked.client) && self.limits.would_admit(asked);
-        let verdict = (is_plain && is_open).then(|| self.admit(asked))?;
-        verdict.refusal.is_none().then_some(verdict.marks)
-    }
 }
 
 impl Marks {
@@ -197,15 +181,6 @@ impl Marks {
             }
         }
         Ok(())
-    }
-
-    /// The headers that are added: all there is to do to an answer of a route without `cors`.
-    #[expect(dead_code, reason = "no answer is recorded yet")]
-    pub(crate) fn lines(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
-        self.0.iter().filter_map(|mark| match mark {
-            Mark::Set(name, value) | Mark::Append(name, value) => Some((name, value)),
-            Mark::Remove(_) => None,
-        })
     }
 
     fn remove(&mut self, name: HeaderName) {

@@ -104,15 +104,6 @@ impl Limits {
         }
     }
 
-    /// Whether [`Self::admit`] would let the request on. Takes and counts nothing.
-    pub(super) fn would_admit(&self, asked: &Asked<'_>) -> bool {
-        !self.apply_to(asked)
-            || self.each.iter().all(|limit| {
-                let level = limit.buckets.look(limit.owner(asked), limit.buckets.now());
-                level.next_in.is_zero()
-            })
-    }
-
     /// Takes a token of each limit, or of none and refuses.
     pub(super) fn admit(&self, asked: &Asked<'_>, marks: &mut Marks) -> Option<Box<Answer>> {
         if !self.apply_to(asked) {
