@@ -38,6 +38,7 @@ pub(super) fn action(
     for (key, owner) in [
         ("spa", "files"),
         ("cache_control", "files"),
+        ("immutable", "files"),
         ("strip_prefix", "upstream"),
         ("rewrite", "upstream"),
     ] {
@@ -86,6 +87,7 @@ fn files(section: &Section<'_>) -> Option<Files> {
         root: root?,
         spa,
         cache_control,
+        immutable: section.optional("immutable", boolean).unwrap_or(false),
     })
 }
 

@@ -289,6 +289,9 @@ fn action(out: &mut Printer, action: &Action) {
             if let Some(value) = &files.cache_control {
                 out.text("cache_control", shown(value));
             }
+            if files.immutable {
+                out.plain("immutable", true);
+            }
         }
         Action::Upstream {
             upstream,

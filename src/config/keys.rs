@@ -219,6 +219,7 @@ static ROUTE: Table = Table {
         optional("files"),
         optional("spa"),
         optional("cache_control"),
+        optional("immutable"),
         optional("upstream"),
         optional("strip_prefix"),
         optional("rewrite"),

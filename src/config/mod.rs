@@ -404,6 +404,8 @@ pub struct Files {
     pub spa: Option<String>,
     /// `Cache-Control` of the answers; `None` chooses by type.
     pub cache_control: Option<HeaderValue>,
+    /// Whether files whose name carries a hash of their content are `immutable` (RFC 8246).
+    pub immutable: bool,
 }
 
 /// `notes.example.com` or `*.example.com`, lower case, without port.

@@ -58,6 +58,7 @@ fn default_routes(dir: &Path) -> Vec<Route> {
             root: dir.join(root),
             spa: None,
             cache_control,
+            immutable: false,
         };
         Route::new(
             None,

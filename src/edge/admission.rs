@@ -25,6 +25,7 @@ use super::reply::{self, Answer};
 use super::route::PreparedRoute;
 use super::security_headers::SecurityHeaders;
 use super::{door, plain_http, request_id, request_path};
+use crate::config::Action;
 
 /// Who asks, over what, under which id.
 pub(super) struct Caller {
@@ -221,7 +222,10 @@ fn find_route(
 fn arm_modules(session: &mut Session, exchange: &Exchange, route: &Arc<PreparedRoute>) {
     let head = session.as_downstream().req_header();
     let encoders = exchange.snapshot.encoders.clone();
-    let request = compression::Request::new(head, route.route().compress, encoders);
+    let mut request = compression::Request::new(head, route.route().compress, encoders);
+    if matches!(route.route().action, Action::Files(_)) {
+        request = request.of_public();
+    }
     let modules = &mut session.downstream_modules_ctx;
     if let Some(compression) = modules.get_mut::<Compression>() {
         compression.arm(request);

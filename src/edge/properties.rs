@@ -4,9 +4,14 @@
 //! try what chance finds in a second, and for the targets of cargo-fuzz in `fuzz/`, which search on for
 //! as long as they are let. In the program they are not.
 
+use std::net::IpAddr;
 use std::path::Component;
 use std::sync::LazyLock;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
+
+use super::client_address::ClientAddress;
 use super::compression::accept_encoding::Accepted;
 use super::door::head::{self, Framing};
 use super::files::path::RelativePath;
@@ -147,6 +152,58 @@ pub fn head(bytes: &[u8]) {
     }
 }
 
+/// Who is asking can't be changed by what the client itself has written: a stranger's headers are not read,
+/// and what stands left of a trusted proxy's own words counts only if all of those are trusted addresses.
+///
+/// Each line of the input is a field; its first byte says which. The first line is the client's.
+pub fn forwarded(bytes: &[u8]) {
+    let trusted = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().expect("a network"));
+    let fields: Vec<_> = bytes
+        .split(|byte| *byte == b'\n')
+        .filter_map(field)
+        .collect();
+    let [forged, honest @ ..] = &fields[..] else {
+        return;
+    };
+    let stranger = IpAddr::from([192, 0, 2, 1]);
+    let headers = fields.iter().cloned().collect();
+    let client = ClientAddress::resolve(stranger, &headers, &trusted);
+    assert_eq!((client.address, client.scheme_override), (stranger, None));
+
+    let proxy = IpAddr::from([10, 0, 0, 1]);
+    let resolve = |fields: &[(HeaderName, HeaderValue)]| {
+        // Lines of one name keep their order.
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(name, value.clone());
+        }
+        ClientAddress::resolve(proxy, &headers, &trusted)
+    };
+    // A list that a proxy has continued; one that no proxy wrote is the client's alone.
+    if !honest.iter().any(|(name, _)| *name == forged.0) {
+        return;
+    }
+    let (before, after) = (resolve(honest), resolve(&fields));
+    if before.scheme_override.is_some() {
+        assert_eq!(after.scheme_override, before.scheme_override, "{fields:?}");
+    }
+    let may_be_moved = trusted
+        .iter()
+        .any(|network: &IpNet| network.contains(&before.address));
+    assert!(
+        after.address == before.address || may_be_moved,
+        "{fields:?}"
+    );
+}
+
+fn field(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+    let (which, value) = line.split_first()?;
+    let names = ["x-forwarded-for", "forwarded", "x-forwarded-proto"];
+    let name = names[usize::from(*which) % names.len()];
+    let value = HeaderValue::from_bytes(value).ok()?;
+    Some((HeaderName::from_static(name), value))
+}
+
 /// However an upstream reads a path that a route gets, it reads one of that route. The input is a host and
 /// a path: `a.test/b`.
 pub fn route(bytes: &[u8]) {
@@ -265,6 +322,20 @@ mod tests {
             ]),
         ) {
             head(&[&[cut], &b"POST /a HTTP/1.1\r\nHost: a.test\r\n"[..], &fields, b"\r\n"].concat());
+        }
+
+        #[test]
+        fn forwarding_headers(
+            lines in prop::collection::vec(
+                (
+                    0..3_u8,
+                    of(&["10.0.0.2", "198.51.100.7", "for=", "10.1.1.1", ", ", ",", ";", "proto=https", "proto=http", "\"", "[fd00::1]", "https", "http", "unknown", ":80"]),
+                ),
+                1..5,
+            ),
+        ) {
+            let lines: Vec<_> = lines.into_iter().map(|(which, line)| [&[which], &line[..]].concat()).collect();
+            forwarded(&lines.join(&b'\n'));
         }
 
         #[test]

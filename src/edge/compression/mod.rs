@@ -58,6 +58,14 @@ enum State {
 }
 
 impl Request {
+    /// The same for an answer that is nobody's own: a file has nothing in it that came with a request.
+    pub(crate) fn of_public(self) -> Self {
+        Self {
+            has_credentials: false,
+            ..self
+        }
+    }
+
     /// Reads a request's head; `compress` is the route's setting.
     pub(crate) fn new(
         head: &request::Parts,

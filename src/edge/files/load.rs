@@ -3,6 +3,7 @@
 //! The order is what keeps it true. First every name on the way is watched, then the files are opened
 //! and read, and what happens in between has ended the freshness by the time anybody asks.
 
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use http::{HeaderMap, HeaderValue};
 use super::budget::{Budget, Share};
 use super::content_type;
 use super::encodings::{self, Encodings};
+use super::hashed::is_hashed;
 use super::loaded::{Loaded, Parts};
 use super::path::RelativePath;
 use super::reader::{Broken, Reader, Stretch};
@@ -34,6 +36,9 @@ pub(super) const IN_MEMORY: u64 = 1024 * 1024;
 /// For files that are no pages: stored, and asked about every time. Without `public`, because then a
 /// shared cache would keep what a password protects (RFC 9111, section 3.5).
 const REVALIDATE: HeaderValue = HeaderValue::from_static("max-age=0, must-revalidate");
+
+/// For files whose names change with their content: a year, and never asked about (RFC 8246).
+const IMMUTABLE: HeaderValue = HeaderValue::from_static("max-age=31536000, immutable");
 
 /// Loads `path`, or `None` if no file is there. Blocks on the disk.
 ///
@@ -226,6 +231,7 @@ fn headers(path: &RelativePath, validators: &Validators, rules: &Rules, role: Ro
     let cache_control = match (role, &rules.cache_control) {
         // Whatever the route says of caching, it cannot mean this path.
         (Role::Fallback | Role::Missing, _) => NO_CACHE,
+        (Role::Itself, _) if rules.immutable && has_hashed_name(path) => IMMUTABLE,
         (Role::Itself, Some(given)) => given.clone(),
         (Role::Itself, None) if content_type::is_page(&content_type) => NO_CACHE,
         (Role::Itself, None) => REVALIDATE,
@@ -238,6 +244,11 @@ fn headers(path: &RelativePath, validators: &Validators, rules: &Rules, role: Ro
         headers.insert(header::LAST_MODIFIED, date);
     }
     headers
+}
+
+fn has_hashed_name(path: &RelativePath) -> bool {
+    let name = path.as_path().file_name();
+    name.and_then(OsStr::to_str).is_some_and(is_hashed)
 }
 
 /// What the name of a sidecar has after that of its file.

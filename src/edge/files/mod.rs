@@ -19,6 +19,7 @@ mod budget;
 mod conditional;
 mod content_type;
 mod encodings;
+mod hashed;
 mod load;
 mod loaded;
 mod multipart;
@@ -87,6 +88,8 @@ struct Shared {
 struct Rules {
     spa: Option<RelativePath>,
     cache_control: Option<HeaderValue>,
+    /// Whether names that carry a hash are for ever.
+    immutable: bool,
     compress: Option<bool>,
     compression: Arc<config::Compression>,
 }
@@ -145,6 +148,7 @@ impl StaticFiles {
             rules: Rules {
                 spa,
                 cache_control: config.cache_control.clone(),
+                immutable: config.immutable,
                 compress,
                 compression: Arc::clone(compression),
             },

@@ -16,6 +16,7 @@ mod failure;
 mod forward;
 mod health;
 mod hop_by_hop;
+mod lookup;
 mod names;
 mod patience;
 mod peer;

@@ -1,9 +1,8 @@
 //! Where servers are that have a name: looked up again and again, while requests go on with what is
 //! known.
 //!
-//! The system's resolver tells no lifetimes (TTL), but it reads what the machine's owner has set up:
-//! `/etc/hosts`, `nsswitch.conf`, search domains. So names are looked up more often than almost any
-//! lifetime says, and at once when an address has refused a connection: containers move without notice.
+//! A name is looked up when the lifetime of what was found is over ([`lookup`](super::lookup)), and at once
+//! when an address has refused a connection: containers move without notice.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
@@ -14,11 +13,10 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::Upstream;
 use super::balance::Endpoints;
 use super::endpoint::Endpoint;
+use super::lookup::{self, look_up};
 use super::peer::Peers;
 use crate::config::{self, UpstreamAddress, UpstreamServer};
 
-/// How long the addresses of a name are used before it is looked up again.
-const LIFETIME: Duration = Duration::from_secs(5);
 /// Between two look-ups, whatever fails.
 const BREATH: Duration = Duration::from_secs(1);
 
@@ -79,24 +77,26 @@ pub(super) fn endpoints(
 
 /// Looks the names up for as long as there is an upstream.
 pub(super) async fn keep_looking(upstream: Weak<Upstream>) {
-    let Some(mut found) = upstream.upgrade().map(|upstream| written(&upstream.config)) else {
+    let Some((mut found, names)) = upstream
+        .upgrade()
+        .map(|upstream| (written(&upstream.config), names(&upstream.config)))
+    else {
         return;
     };
+    let mut states: Vec<_> = names.iter().map(|_| State::unknown()).collect();
     loop {
-        let looked_up = Instant::now();
-        let Some(names) = upstream.upgrade().map(|upstream| names(&upstream.config)) else {
-            return;
-        };
-        let mut trouble = None;
+        let began = Instant::now();
         let mut changed = false;
-        for (place, name, port) in names {
-            match look_up(&name, port).await {
-                Ok(addresses) => {
-                    changed |= found[place] != addresses;
-                    found[place] = addresses;
-                }
-                // A resolver that is down for a moment is no reason to forget where the server was.
-                Err(reason) => trouble = Some(format!("{name} is not known: {reason}")),
+        for ((place, name, port), state) in names.iter().zip(&mut states) {
+            if state.due > began {
+                continue;
+            }
+            let answer = look_up(name, *port).await;
+            state.take(name, &answer, Instant::now());
+            // A resolver that is down for a moment is no reason to forget where the server was.
+            if let Ok(lookup::Answer { addresses, .. }) = answer {
+                changed |= found[*place] != addresses;
+                found[*place] = addresses;
             }
         }
         let Some(known) = upstream.upgrade() else {
@@ -105,29 +105,52 @@ pub(super) async fn keep_looking(upstream: Weak<Upstream>) {
         if changed {
             known.replace(&found);
         }
-        known.looked_up(trouble);
+        known.looked_up(states.iter().find_map(|state| state.trouble.clone()));
         let moved = known.moved.clone();
         drop(known);
-        sleep_until(looked_up + BREATH).await;
-        // Either way it is time.
-        let _ = timeout_at(looked_up + LIFETIME, moved.notified()).await;
+        sleep_until(began + BREATH).await;
+        // A server has failed: whatever is believed is in doubt.
+        if timeout_at(next(&states), moved.notified()).await.is_ok() {
+            for state in &mut states {
+                state.due = began;
+            }
+        }
     }
 }
 
-/// Sorted, so that a resolver that turns its answers around changes nothing.
-async fn look_up(name: &str, port: u16) -> Result<Found, String> {
-    match tokio::net::lookup_host((name, port)).await {
-        Ok(addresses) => {
-            let mut addresses: Vec<_> = addresses.collect();
-            addresses.sort_unstable();
-            addresses.dedup();
-            if addresses.is_empty() {
-                return Err("it has no address".to_owned());
-            }
-            Ok(addresses)
+/// What came of the last look-up of a name.
+struct State {
+    /// When it is looked up next.
+    due: Instant,
+    /// Why it isn't known, if so.
+    trouble: Option<String>,
+}
+
+impl State {
+    fn unknown() -> Self {
+        Self {
+            due: Instant::now(),
+            trouble: None,
         }
-        Err(error) => Err(error.to_string()),
     }
+
+    fn take(&mut self, name: &str, answer: &Result<lookup::Answer, String>, now: Instant) {
+        let (lifetime, trouble) = match answer {
+            Ok(answer) => (answer.lifetime, None),
+            Err(reason) => (
+                lookup::UNSAID,
+                Some(format!("{name} is not known: {reason}")),
+            ),
+        };
+        self.due = now + lifetime;
+        self.trouble = trouble;
+    }
+}
+
+/// When the first of the names is due.
+fn next(states: &[State]) -> Instant {
+    let due = states.iter().map(|state| state.due).min();
+    due.unwrap_or_else(|| Instant::now() + lookup::UNSAID)
 }
 
 #[cfg(test)]
@@ -179,13 +202,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_has_its_addresses_once_each() {
-        let found = look_up("localhost", 80).await.unwrap();
-        assert!(
-            found.contains(&"127.0.0.1:80".parse().unwrap()),
-            "{found:?}"
-        );
-        assert!(found.is_sorted_by(|a, b| a < b), "{found:?}");
-        look_up("nowhere.invalid", 80).await.unwrap_err();
+    async fn each_name_is_due_when_its_own_lifetime_is_over() {
+        let now = Instant::now();
+        let lives = |seconds| {
+            Ok(lookup::Answer {
+                addresses: vec!["10.0.0.1:80".parse().unwrap()],
+                lifetime: Duration::from_secs(seconds),
+            })
+        };
+        let mut states = [State::unknown(), State::unknown()];
+        states[0].take("long.test", &lives(300), now);
+        states[1].take("short.test", &lives(30), now);
+        assert_eq!(next(&states), now + Duration::from_secs(30));
+        states[1].take("short.test", &lives(600), now);
+        assert_eq!(next(&states), now + Duration::from_mins(5));
+        states[0].take("long.test", &Err("no".to_owned()), now);
+        assert_eq!(next(&states), now + lookup::UNSAID);
+        let trouble = states[0].trouble.as_deref();
+        assert_eq!(trouble, Some("long.test is not known: no"));
+        states[0].take("long.test", &lives(300), now);
+        assert_eq!(states[0].trouble, None);
     }
 }

@@ -215,6 +215,51 @@ fn an_upload_waits_for_an_upstream_that_does_not_read() {
     assert!(grown < 32 * MIB, "the server grew by {grown} bytes");
 }
 
+#[tokio::test]
+async fn an_upload_over_http_2_waits_too_and_holds_up_nobody_else() {
+    const UPLOAD: usize = 16 * MIB;
+    let (go_on, wait) = channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let upstream = Upstream::scripted(move |connection| {
+        let Some(head) = connection.head() else {
+            return;
+        };
+        if head.starts_with("GET") {
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nquick");
+            return;
+        }
+        wait.lock().unwrap().recv().unwrap();
+        let mut left = UPLOAD;
+        while left > 0 {
+            let Some(piece) = connection.read(left.min(MIB)) else {
+                return;
+            };
+            left -= piece.len();
+        }
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole");
+    });
+    let server = forwarding_with("max_body = \"1GiB\"", &upstream.table(""));
+    let before = peak_memory(&server);
+    let mut client = Http2::connect(server.https.unwrap()).await;
+    let length = UPLOAD.to_string();
+    let length = [("content-length", length.as_str())];
+    let (answer, mut upload) = client.begin("POST", "/", &length, false).await;
+    let taken = upload.send_until_stalled(UPLOAD).await;
+    assert!(taken < 8 * MIB, "{taken} bytes were taken");
+    // The other streams of the connection have room of their own.
+    let quick = client.get("/quick", &[]).await;
+    assert_eq!(read_to_end(&mut quick.into_body()).await.unwrap(), b"quick");
+    go_on.send(()).unwrap();
+    upload.send(&vec![b'x'; UPLOAD - taken], true).await;
+    let answer = answer.await.unwrap();
+    assert_eq!(
+        read_to_end(&mut answer.into_body()).await.unwrap(),
+        b"whole"
+    );
+    let grown = peak_memory(&server).saturating_sub(before);
+    assert!(grown < 16 * MIB, "the server grew by {grown} bytes");
+}
+
 #[test]
 fn large_bodies_pass_to_and_from_nginx_in_bounded_memory() {
     const LARGE: usize = 100 * MIB;

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{access_line, forwarding_to};
 use crate::support::handshake::Handshakes;
+use crate::support::http2::{Http2, read_to_end};
 use crate::support::raw::Raw;
 use crate::support::server::{PATIENCE, Setup};
 use crate::support::tls_front::Authority;
@@ -190,6 +191,26 @@ fn early_hints_come_early() {
     assert_eq!((answer.status, answer.text().as_str()), (200, "hello"));
     let line = access_line(&mut server, &answer);
     assert!(line.contains("\" 200 5 "), "{line}");
+}
+
+#[tokio::test]
+async fn over_http_2_early_hints_do_not_spoil_the_answer() {
+    let upstream = Upstream::scripted(|connection| {
+        while connection.request().is_some() {
+            connection.send("HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n");
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+        }
+    });
+    let server = forwarding_to(&upstream.table(""));
+    let mut client = Http2::connect(server.https.unwrap()).await;
+    for _ in 0..2 {
+        let answer = client.get("/", &[]).await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(
+            read_to_end(&mut answer.into_body()).await.unwrap(),
+            b"hello"
+        );
+    }
 }
 
 /// Pingora drops the trailers of HTTP/1.1, which a recipient may (RFC 9110, section 6.5.1).

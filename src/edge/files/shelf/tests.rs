@@ -31,6 +31,7 @@ impl Scene {
             root: directory.path().to_owned(),
             spa: None,
             cache_control: None,
+            immutable: false,
         };
         let compression = Arc::new(Config::default_for(Path::new("/")).compression);
         Self {

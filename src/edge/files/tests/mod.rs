@@ -147,6 +147,7 @@ fn config(root: &Path, spa: Option<&str>, cache_control: Option<&'static str>) -
         root: root.to_owned(),
         spa: spa.map(str::to_owned),
         cache_control: cache_control.map(HeaderValue::from_static),
+        immutable: false,
     }
 }
 

@@ -145,6 +145,47 @@ async fn the_spa_file_answers_unknown_paths() {
 }
 
 #[tokio::test]
+async fn a_name_with_a_hash_is_for_ever_where_the_route_says_so() {
+    const FOR_EVER: &str = "max-age=31536000, immutable";
+    let files = [
+        ("index.html", ""),
+        ("app.js", ""),
+        ("assets/app.3f9a1c2b.js", ""),
+        ("assets/page.3f9a1c2b.html", ""),
+    ];
+    let mut site = Site::with(&files, Some("index.html"), None);
+    for (immutable, cache_control, target, expected) in [
+        (true, None, "/static/assets/app.3f9a1c2b.js", FOR_EVER),
+        (true, None, "/static/assets/page.3f9a1c2b.html", FOR_EVER),
+        (true, None, "/static/app.js", "max-age=0, must-revalidate"),
+        (true, None, "/static/", "no-cache"),
+        // The page that stands in for a file that is gone must not stay for a year.
+        (true, None, "/static/assets/app.00000a2b.js", "no-cache"),
+        (true, Some("max-age=60"), "/static/app.js", "max-age=60"),
+        (
+            true,
+            Some("max-age=60"),
+            "/static/assets/app.3f9a1c2b.js",
+            FOR_EVER,
+        ),
+        (
+            false,
+            None,
+            "/static/assets/app.3f9a1c2b.js",
+            "max-age=0, must-revalidate",
+        ),
+    ] {
+        let config = Files {
+            immutable,
+            ..config(site.dir.path(), Some("index.html"), cache_control)
+        };
+        site.files = open(&config).unwrap();
+        let reply = site.get(target).await;
+        assert_eq!(reply.header("cache-control"), expected, "{target}");
+    }
+}
+
+#[tokio::test]
 async fn a_page_of_the_root_answers_for_what_is_missing() {
     let site = Site::with(
         &[("404.html", "gone")],
