@@ -1,5 +1,8 @@
 //! `unibody serve`: everything, in the order it comes up and goes down.
 
+mod database;
+mod signals;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,17 +11,16 @@ use anyhow::Context;
 use axum::Router;
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use self::database::DatabaseSide;
+use self::signals::{Asked, Signals};
 use super::{Failure, Outcome};
 use crate::admin;
 use crate::certificates::Certificates;
 use crate::certificates::acme::Listener;
 use crate::config::Config;
-use crate::database::migrations::{self, Report};
-use crate::database::{Database, Unavailable, embedded};
 use crate::edge::{self, Sockets};
 use crate::telemetry::{self, Output};
 use crate::{app, edge::listeners::Bound};
@@ -45,7 +47,7 @@ pub(super) fn run(config: Option<&Path>) -> Outcome {
 
 async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
     let started = OffsetDateTime::now_utc();
-    let mut stop = Stop::listen()?;
+    let mut signals = Signals::listen()?;
     let (stopping, stopped) = watch::channel(false);
 
     let sockets = Sockets::bind(&config)?;
@@ -62,12 +64,12 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
 
     let database = tokio::select! {
         database = DatabaseSide::start(&config) => database?,
-        () = stop.requested() => return Ok(()),
+        () = signals.stop() => return Ok(()),
     };
     certificates.use_database(&database.database);
     let served = tokio::select! {
         served = database.come_up(&config) => served.map(|()| Start::Ready),
-        () = stop.requested() => Ok(Start::Cancelled),
+        () = signals.stop() => Ok(Start::Cancelled),
     };
     match served {
         Ok(Start::Ready) => {}
@@ -104,7 +106,9 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
     // After the listeners: a CA comes back to them, and so does the look at what is really served.
     let mut keeping = tokio::spawn(certificates.keep_fresh(listeners, stopped));
 
-    stop.requested().await;
+    while signals.next().await == Asked::ToReload {
+        tracing::warn!("SIGHUP: this version can't reload; restart to apply changes");
+    }
     tracing::info!(drain = ?config.server.drain, "stopping");
     stopping.send_replace(true);
     let drain = config.server.drain;
@@ -115,7 +119,7 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
             0 => tracing::info!("every request was finished"),
             cut => tracing::warn!(connections = cut, "server.drain is over: connections cut"),
         },
-        () = stop.requested() => tracing::warn!("second signal: stopping at once"),
+        () = signals.stop() => tracing::warn!("second signal: stopping at once"),
     }
     if !keeping.is_finished() {
         keeping.abort();
@@ -132,78 +136,6 @@ enum Start {
     Ready,
     /// Asked to stop before anything was served.
     Cancelled,
-}
-
-/// The database and, where it is ours, the server behind it.
-struct DatabaseSide {
-    database: Database,
-    embedded: Option<embedded::Embedded>,
-}
-
-impl DatabaseSide {
-    async fn start(config: &Config) -> anyhow::Result<Self> {
-        let (url, embedded) = if let Some(url) = &config.database.url {
-            (url.clone(), None)
-        } else {
-            let bin_dir = config.database.bin_dir.as_deref();
-            let embedded = embedded::start(&config.server.data_dir, bin_dir).await?;
-            (embedded.url(), Some(embedded))
-        };
-        Ok(Self {
-            database: Database::open(&config.database, &url)?,
-            embedded,
-        })
-    }
-
-    /// Waits for the database as long as `database.wait` says, then lets the rest start without it.
-    async fn come_up(&self, config: &Config) -> anyhow::Result<()> {
-        let there = match self.database.wait(config.database.wait).await {
-            Ok(()) if config.database.migrate => migrate(&self.database).await,
-            waited => waited.map_err(migrations::Error::from),
-        };
-        match there {
-            Ok(()) => Ok(()),
-            Err(migrations::Error::Unavailable(Unavailable { reason, .. })) => {
-                tracing::error!(
-                    reason,
-                    "serving without the database: the app answers 503 until it is there"
-                );
-                if config.database.migrate {
-                    let database = self.database.clone();
-                    tokio::spawn(async move { catch_up(&database).await });
-                }
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn stop(self) {
-        if let Some(embedded) = self.embedded {
-            embedded.stop().await;
-        }
-    }
-}
-
-async fn migrate(database: &Database) -> Result<(), migrations::Error> {
-    report(&migrations::migrate(database).await?);
-    Ok(())
-}
-
-/// Brings the schema up to date once the database is there.
-async fn catch_up(database: &Database) {
-    match migrations::migrate_when_reachable(database).await {
-        Ok(done) => report(&done),
-        Err(error) => {
-            tracing::error!(%error, "the schema can't be brought up to date");
-        }
-    }
-}
-
-fn report(done: &Report) {
-    if !done.applied.is_empty() {
-        tracing::info!(version = done.version, "the database schema is up to date");
-    }
 }
 
 fn addresses(bound: &[Bound]) -> Vec<SocketAddr> {
@@ -242,37 +174,4 @@ fn runtime(config: &Config) -> anyhow::Result<Runtime> {
         .enable_all()
         .build()
         .context("cannot start the runtime")
-}
-
-/// The signals that ask a server to stop.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-    quit: Signal,
-    hangup: Signal,
-}
-
-impl Stop {
-    fn listen() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            quit: listen(SignalKind::quit())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    async fn requested(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.quit.recv() => return,
-                _ = self.hangup.recv() => {
-                    tracing::warn!("SIGHUP: this version can't reload; restart to apply changes");
-                }
-            }
-        }
-    }
 }
