@@ -38,7 +38,7 @@ use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::database::Database;
 use crate::edge::Figures;
-use crate::edge::listeners::{self, Bound};
+use crate::edge::listeners::{self, AtHand, Bound};
 
 /// Connections at once: a scraper or two, and people.
 const CONNECTIONS: usize = 64;
@@ -84,7 +84,8 @@ pub struct Listeners {
 /// # Errors
 /// One line naming the address, the configuration key and the remedy.
 pub fn bind(config: &Config) -> anyhow::Result<Option<Bound>> {
-    let bound = listeners::bind("server.admin", config.server.admin.as_slice())?;
+    let address = config.server.admin.as_slice();
+    let bound = listeners::bind("server.admin", address, &mut AtHand::nothing())?;
     Ok(bound.into_iter().next())
 }
 

@@ -48,6 +48,7 @@ pub use load::{DEFAULT_FILE, load, load_or_default, parse};
 pub use mistakes::{Mistake, Mistakes};
 pub use policy::{Account, Cors, LimitKey, Origins, PasswordHash, Rate, RateLimit, RoutePolicy};
 pub use tls::{Tls, TlsFiles, TlsMode, TlsVersion, UnknownNames};
+pub use upstreams::MOST_RETRIES;
 pub use values::Secret;
 
 /// Everything the program was told, validated. One immutable snapshot serves each request.

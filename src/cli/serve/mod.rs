@@ -23,7 +23,10 @@ use crate::certificates::acme::Listener;
 use crate::config::Config;
 use crate::edge::{self, Sockets};
 use crate::telemetry::{self, Output};
-use crate::{app, edge::listeners::Bound};
+use crate::{
+    app,
+    edge::listeners::{AtHand, Bound},
+};
 
 pub(super) const HELP: &str = "\
 SIGTERM and SIGINT let running requests finish (server.drain); a second one stops at once.
@@ -50,7 +53,7 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let (stopping, stopped) = watch::channel(false);
 
-    let sockets = Sockets::bind(&config)?;
+    let sockets = Sockets::bind(&config, &mut AtHand::nothing())?;
     let admin = admin::bind(&config)?;
     let certificates = Arc::new(Certificates::load(&config)?);
     let tls = if config.has_tls() {
