@@ -211,11 +211,6 @@ impl Prepared {
 }
 
 impl Listening {
-    /// Whether the configuration means this one.
-    pub(super) fn is(&self, is_tls: bool, asked: SocketAddr) -> bool {
-        self.is_tls == is_tls && self.socket.asked == asked
-    }
-
     /// Takes it away: nothing is accepted from here on, its connections have `drain` for what they
     /// are doing.
     pub(super) fn take_away(self, drain: Duration) -> Leaving {

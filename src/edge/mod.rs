@@ -68,7 +68,7 @@ use self::limits::Connections;
 use self::listeners::{AtHand, Bound, Leaving, Listening, Prepared};
 use self::plain_http::Ports;
 use self::proxy::Proxy;
-pub use self::reload::Next;
+pub use self::reload::{Next, View};
 use self::snapshot::{Snapshot, Surroundings};
 use crate::certificates::acme::Challenges;
 use crate::config::{Config, MOST_RETRIES, Timeouts};
@@ -107,7 +107,8 @@ pub struct Addresses {
     pub https: Vec<SocketAddr>,
 }
 
-/// What TLS listeners need.
+/// What TLS listeners need. Cheap to clone.
+#[derive(Clone)]
 pub struct Tls {
     /// Makes their connections.
     pub config: Arc<rustls::ServerConfig>,
@@ -171,14 +172,13 @@ pub fn start(
     app: Router,
     output: &Output,
 ) -> anyhow::Result<Running> {
-    let snapshot = Snapshot::prepare(
-        config.clone(),
-        Surroundings {
-            redirect: sockets.addresses().redirect(config),
-            tls,
-            before: None,
-        },
-    )?;
+    let redirect = sockets.addresses().redirect(config);
+    let around = Surroundings {
+        redirect,
+        before: None,
+    };
+    let mut snapshot = Snapshot::prepare(config.clone(), around)?;
+    snapshot.speak(tls);
     let tell = |is_tls| move |bound| Prepared::new(bound, is_tls);
     let http = sockets.http.into_iter().map(tell(false));
     let listeners = http.chain(sockets.https.into_iter().map(tell(true)));

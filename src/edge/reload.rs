@@ -1,7 +1,7 @@
 //! Another configuration in the place of the one in force, while requests run.
 //!
-//! 1. [`Running::prepare`] makes everything that can fail: the snapshot, and the sockets of new listeners.
-//!    What is running is not touched, so an error leaves nothing to take back.
+//! 1. [`View::prepare`] makes everything that can fail: the snapshot, and the sockets of new listeners.
+//!    It sees what is running and can't touch it, so an error leaves nothing to take back.
 //! 2. [`Running::go_on_with`] can't fail: the snapshot is swapped, new listeners open, and those that
 //!    are no longer wanted are [taken away](super::farewell). The others don't notice; requests that
 //!    have begun keep the snapshot they began with.
@@ -13,10 +13,23 @@ use std::time::Duration;
 use anyhow::anyhow;
 
 use super::access_log::AccessLog;
-use super::listeners::{self, AtHand, Prepared};
+use super::listeners::{self, AtHand, Bound, Prepared};
 use super::snapshot::{Snapshot, Surroundings};
-use super::{Addresses, Running, Tls, kept_connections};
+use super::{Addresses, Edge, Running, Tls, kept_connections};
 use crate::config::Config;
+
+/// What is running, for who prepares what follows.
+pub struct View {
+    edge: Arc<Edge>,
+    /// In the order of [`Running`], until it [goes on](Running::go_on_with).
+    listening: Vec<Seen>,
+}
+
+/// A listener at work.
+struct Seen {
+    is_tls: bool,
+    socket: Bound,
+}
 
 /// A configuration that lacks nothing but its being put into force.
 pub struct Next {
@@ -42,13 +55,13 @@ struct Kind<'a> {
     asked: &'a [SocketAddr],
 }
 
-impl Running {
-    /// Prepares `config`; `tls` is what its TLS listeners need. Blocks on the disk.
+impl View {
+    /// Prepares `config`. Blocks on the disk.
     ///
     /// # Errors
     /// A directory of a route that can't be opened, an address that can't be had. Nothing has
     /// changed then.
-    pub fn prepare(&self, config: &Arc<Config>, tls: Option<Tls>) -> anyhow::Result<Next> {
+    pub fn prepare(self, config: &Arc<Config>) -> anyhow::Result<Next> {
         let server = &config.server;
         let kinds = [
             Kind {
@@ -97,7 +110,6 @@ impl Running {
         let before = self.edge.snapshot();
         let around = Surroundings {
             redirect: addresses.redirect(config),
-            tls,
             before: Some(&before),
         };
         Ok(Next {
@@ -105,6 +117,74 @@ impl Running {
             listeners,
             drain: server.drain,
             addresses,
+        })
+    }
+
+    /// The place of the listener that the configuration means, other than those `taken`.
+    fn listening(&self, is_tls: bool, asked: SocketAddr, taken: &[Option<usize>]) -> Option<usize> {
+        let mut places = 0..self.listening.len();
+        places
+            .find(|&place| self.listening[place].is(is_tls, asked) && !taken.contains(&Some(place)))
+    }
+
+    /// The sockets of listeners that don't stay: one that becomes another kind of listener goes on
+    /// with the same socket, and the clients in its queue.
+    fn sockets_besides(&self, staying: &[Option<usize>]) -> anyhow::Result<AtHand> {
+        let leaving = self.listening.iter().enumerate();
+        let leaving = leaving.filter(|(place, _)| !staying.contains(&Some(*place)));
+        let sockets = leaving.map(|(_, listener)| listener.socket.share());
+        Ok(AtHand::of(sockets.collect::<Result<_, _>>()?))
+    }
+
+    /// Says so where it is this server that holds the port.
+    fn explain(&self, asked: SocketAddr, error: anyhow::Error) -> anyhow::Error {
+        let own = self
+            .listening
+            .iter()
+            .map(|listener| listener.socket.address);
+        let own = own
+            .filter(|own| own.port() == asked.port() && asked.port() != 0)
+            .find(|own| own.ip().is_unspecified() || asked.ip().is_unspecified());
+        match own {
+            Some(own) => anyhow!(
+                "cannot listen on {asked} while this server listens on {own}: restart it, or reload once without {own} and then with {asked}"
+            ),
+            None => error,
+        }
+    }
+}
+
+impl Seen {
+    /// Whether the configuration means this one.
+    fn is(&self, is_tls: bool, asked: SocketAddr) -> bool {
+        self.is_tls == is_tls && self.socket.asked == asked
+    }
+}
+
+impl Next {
+    /// With what its TLS listeners need.
+    #[must_use]
+    pub fn with(mut self, tls: Option<Tls>) -> Self {
+        self.snapshot.speak(tls);
+        self
+    }
+}
+
+impl Running {
+    /// What is running, for who prepares what follows.
+    ///
+    /// # Errors
+    /// The process has no more handles.
+    pub fn view(&self) -> anyhow::Result<View> {
+        let listening = self.listening.iter().map(|listener| {
+            Ok(Seen {
+                is_tls: listener.is_tls,
+                socket: listener.socket.share()?,
+            })
+        });
+        Ok(View {
+            edge: self.edge.clone(),
+            listening: listening.collect::<anyhow::Result<_>>()?,
         })
     }
 
@@ -145,38 +225,5 @@ impl Running {
         let unwanted = listening.into_iter().flatten();
         self.leaving
             .extend(unwanted.map(|listener| listener.take_away(drain)));
-    }
-
-    /// The place of the listener that the configuration means, other than those `taken`.
-    fn listening(&self, is_tls: bool, asked: SocketAddr, taken: &[Option<usize>]) -> Option<usize> {
-        let mut places = 0..self.listening.len();
-        places
-            .find(|&place| self.listening[place].is(is_tls, asked) && !taken.contains(&Some(place)))
-    }
-
-    /// The sockets of listeners that don't stay: one that becomes another kind of listener goes on
-    /// with the same socket, and the clients in its queue.
-    fn sockets_besides(&self, staying: &[Option<usize>]) -> anyhow::Result<AtHand> {
-        let leaving = self.listening.iter().enumerate();
-        let leaving = leaving.filter(|(place, _)| !staying.contains(&Some(*place)));
-        let sockets = leaving.map(|(_, listener)| listener.socket.share());
-        Ok(AtHand::of(sockets.collect::<Result<_, _>>()?))
-    }
-
-    /// Says so where it is this server that holds the port.
-    fn explain(&self, asked: SocketAddr, error: anyhow::Error) -> anyhow::Error {
-        let own = self
-            .listening
-            .iter()
-            .map(|listener| listener.socket.address);
-        let own = own
-            .filter(|own| own.port() == asked.port() && asked.port() != 0)
-            .find(|own| own.ip().is_unspecified() || asked.ip().is_unspecified());
-        match own {
-            Some(own) => anyhow!(
-                "cannot listen on {asked} while this server listens on {own}: restart it, or reload once without {own} and then with {asked}"
-            ),
-            None => error,
-        }
     }
 }

@@ -54,7 +54,6 @@ pub(crate) struct Snapshot {
 /// What a snapshot is made of beside the configuration.
 pub(super) struct Surroundings<'a> {
     pub(super) redirect: Option<Ports>,
-    pub(super) tls: Option<Tls>,
     /// The snapshot in force, if there is one.
     pub(super) before: Option<&'a Snapshot>,
 }
@@ -112,13 +111,17 @@ impl Snapshot {
             redirect: around.redirect,
             // Anew: the same question may have another answer now.
             ready: ReadyAnswers::new(config.server.ready_answers),
-            challenges: around.tls.as_ref().and_then(|tls| tls.challenges.clone()),
-            acceptor: around
-                .tls
-                .map(|tls| Acceptor::from_server_config(tls.config)),
+            challenges: None,
+            acceptor: None,
             shelf,
             config,
         })
+    }
+
+    /// Has its TLS listeners speak by means of `tls`.
+    pub(super) fn speak(&mut self, tls: Option<Tls>) {
+        self.challenges = tls.as_ref().and_then(|tls| tls.challenges.clone());
+        self.acceptor = tls.map(|tls| Acceptor::from_server_config(tls.config));
     }
 
     /// The files of a route that has the same, with what is kept of them in memory.

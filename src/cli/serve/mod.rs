@@ -1,35 +1,39 @@
 //! `unibody serve`: everything, in the order it comes up and goes down.
 
+mod certificates;
 mod database;
+mod live;
 mod signals;
+mod source;
+mod watching;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use axum::Router;
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
+use self::certificates::{Keeping, Ready};
 use self::database::DatabaseSide;
+use self::live::Live;
 use self::signals::{Asked, Signals};
+use self::source::Source;
+use self::watching::Watching;
 use super::{Failure, Outcome};
-use crate::admin;
-use crate::certificates::Certificates;
-use crate::certificates::acme::Listener;
+use crate::admin::{self, reload::Reloads};
+use crate::app;
 use crate::config::Config;
+use crate::edge::listeners::{AtHand, Bound};
 use crate::edge::{self, Sockets};
 use crate::telemetry::{self, Output};
-use crate::{
-    app,
-    edge::listeners::{AtHand, Bound},
-};
 
 pub(super) const HELP: &str = "\
-SIGTERM and SIGINT let running requests finish (server.drain); a second one stops at once.
+SIGTERM and SIGINT let running requests finish (server.drain); a second one stops at once. SIGHUP
+reads the configuration again, as `unibody reload` does.
 
 Examples:
   unibody serve
@@ -37,39 +41,35 @@ Examples:
   DATABASE_URL=postgres://notes@db/notes unibody serve";
 
 pub(super) fn run(config: Option<&Path>) -> Outcome {
-    let config = Arc::new(super::load(config)?);
+    let source = Source::new(config);
+    let config = source.load();
+    let config = Arc::new(config.map_err(|mistakes| Failure::Config(mistakes.to_string()))?);
     let output = Output::stdout().context("cannot start logging")?;
     telemetry::start(&config.log, &output)?;
     let runtime = runtime(&config)?;
-    let outcome = runtime.block_on(serve(config, &output));
+    let outcome = runtime.block_on(serve(source, config, &output));
     // What is still running after the drain has had its time.
     runtime.shutdown_background();
     output.flush();
     outcome.map_err(Failure::Other)
 }
 
-async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
+async fn serve(source: Source, config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
     let started = OffsetDateTime::now_utc();
     let mut signals = Signals::listen()?;
     let (stopping, stopped) = watch::channel(false);
+    let (reloads, mut wishes) = Reloads::new(started);
+    // From the first moment on, for starting takes a while.
+    let mut watching = Watching::of(source.path(), &config)?;
 
     let sockets = Sockets::bind(&config, &mut AtHand::nothing())?;
     let admin = admin::bind(&config)?;
-    let certificates = Arc::new(Certificates::load(&config)?);
-    let tls = if config.has_tls() {
-        Some(edge::Tls {
-            config: Arc::new(certificates.server_config()?),
-            challenges: certificates.challenges(),
-        })
-    } else {
-        None
-    };
+    let certificates = Ready::load(&config)?;
 
     let database = tokio::select! {
         database = DatabaseSide::start(&config) => database?,
         () = signals.stop() => return Ok(()),
     };
-    certificates.use_database(&database.database);
     let served = tokio::select! {
         served = database.come_up(&config) => served.map(|()| Start::Ready),
         () = signals.stop() => Ok(Start::Cancelled),
@@ -82,41 +82,83 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
         }
     }
 
-    let address = announce(&config, &sockets);
+    let open = announce(&config, &sockets);
     let app: Router = app::router(app::State::new(database.database.clone()));
-    let http = addresses(&sockets.http);
-    let https = addresses(&sockets.https);
-    let listener = |&bound: &SocketAddr| Listener::new(bound, &config.server);
-    let listeners = https.iter().map(listener).collect();
-    let running = edge::start(&config, sockets, tls, app, output)?;
-    if let Some(bound) = admin {
-        tracing::info!(admin = %format!("http://{}", bound.address), "status and metrics");
-        let subject = admin::Subject {
-            config: Arc::clone(&config),
-            started,
-            listeners: admin::Listeners {
-                http,
-                https,
-                admin: bound.address,
-            },
-            certificates: Arc::clone(&certificates),
-            database: database.database.clone(),
-            edge: running.figures(),
-        };
-        admin::serve(bound, subject, stopped.clone())?;
-    }
-    tracing::info!(open = address, "ready");
+    let addresses = sockets.addresses();
+    let edge = edge::start(&config, sockets, certificates.tls.clone(), app, output)?;
+    let subject = match admin {
+        None => None,
+        Some(bound) => {
+            tracing::info!(admin = %format!("http://{}", bound.address), "status and metrics");
+            let subject = Arc::new(ArcSwap::from_pointee(admin::Subject {
+                config: Arc::clone(&config),
+                started,
+                listeners: admin::Listeners {
+                    http: addresses.http.clone(),
+                    https: addresses.https.clone(),
+                    admin: bound.address,
+                },
+                certificates: Arc::clone(&certificates.certificates),
+                database: database.database.clone(),
+                edge: edge.figures(),
+                reloads: Arc::clone(&reloads),
+            }));
+            admin::serve(bound, Arc::clone(&subject), stopped.clone())?;
+            Some(subject)
+        }
+    };
+    let mut keeping = Keeping::until(stopped);
     // After the listeners: a CA comes back to them, and so does the look at what is really served.
-    let mut keeping = tokio::spawn(certificates.keep_fresh(listeners, stopped));
+    keeping.begin(
+        &certificates.certificates,
+        &config,
+        &addresses.https,
+        &database.database,
+    );
+    tracing::info!(open, "ready");
 
-    while signals.next().await == Asked::ToReload {
-        tracing::warn!("SIGHUP: this version can't reload; restart to apply changes");
+    let mut live = Live {
+        source,
+        started: Arc::clone(&config),
+        config,
+        addresses,
+        edge,
+        certificates,
+        keeping,
+        database: database.database.clone(),
+        reloads,
+        subject,
+    };
+    loop {
+        let wish = tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::ToStop => break,
+                Asked::ToReload => None,
+            },
+            Some(wish) = wishes.recv() => Some(wish),
+            () = watching.changed() => None,
+        };
+        let outcome = tokio::select! {
+            outcome = live.reload() => outcome,
+            () = signals.stop() => break,
+        };
+        watching.follow(live.source.path(), &live.config);
+        if let Some(wish) = wish {
+            wish.answer(outcome);
+        }
     }
-    tracing::info!(drain = ?config.server.drain, "stopping");
-    stopping.send_replace(true);
+
+    let Live {
+        config,
+        edge,
+        mut keeping,
+        ..
+    } = live;
     let drain = config.server.drain;
+    tracing::info!(?drain, "stopping");
+    stopping.send_replace(true);
     // What is still to be told of certificates has as much time as running requests.
-    let drained = async { tokio::join!(running.stop(drain), timeout(drain, &mut keeping)).0 };
+    let drained = async { tokio::join!(edge.stop(drain), keeping.finish(drain)).0 };
     tokio::select! {
         cut = drained => match cut {
             0 => tracing::info!("every request was finished"),
@@ -124,11 +166,7 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
         },
         () = signals.stop() => tracing::warn!("second signal: stopping at once"),
     }
-    if !keeping.is_finished() {
-        keeping.abort();
-        // It says what it leaves undone.
-        let _ = keeping.await;
-    }
+    keeping.cut().await;
     database.stop().await;
     tracing::info!("stopped");
     Ok(())
@@ -139,10 +177,6 @@ enum Start {
     Ready,
     /// Asked to stop before anything was served.
     Cancelled,
-}
-
-fn addresses(bound: &[Bound]) -> Vec<SocketAddr> {
-    bound.iter().map(|bound| bound.address).collect()
 }
 
 /// Says where the server listens; returns what to put into a browser on this machine.
