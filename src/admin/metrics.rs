@@ -11,6 +11,7 @@ use http::header::CONTENT_TYPE;
 use time::OffsetDateTime;
 
 use super::Subject;
+use super::reload::History;
 use super::status::{self, Certificate, Upstream, UpstreamServer};
 use crate::edge::Figures;
 
@@ -19,6 +20,7 @@ const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResponse {
     let mut out = Exposition::default();
     process(&mut out, subject.started);
+    configuration(&mut out, &subject.reloads.history());
     out.family(
         "unibody_database_ready",
         "1 when the app can serve from the database.",
@@ -44,6 +46,25 @@ fn process(out: &mut Exposition, started: OffsetDateTime) {
         "When the process started, in seconds since 1970.",
     );
     out.sample(&[], started.unix_timestamp());
+}
+
+fn configuration(out: &mut Exposition, history: &History) {
+    out.family(
+        "unibody_config_loaded_timestamp_seconds",
+        "When the configuration in force was loaded, in seconds since 1970.",
+    );
+    out.sample(&[], history.loaded.unix_timestamp());
+    out.family(
+        "unibody_config_last_reload_failed",
+        "1 when the last reload failed, and the configuration before is in force.",
+    );
+    out.sample(&[], u8::from(history.last_error.is_some()));
+    out.counter(
+        "unibody_config_reloads_total",
+        "Reloads of the configuration, by how they went.",
+    );
+    out.sample(&[("result", "succeeded")], history.reloads);
+    out.sample(&[("result", "failed")], history.failed);
 }
 
 /// One sample for each address of each upstream's servers.

@@ -2,13 +2,14 @@
 //!
 //! 1. [`bind`] takes `server.admin` before anything is started, [`serve`] answers there until the end.
 //! 2. [`guard`] lets through what no web page of somebody else can have sent.
-//! 3. [`status`] is everything as JSON, [`metrics`] the figures for Prometheus, and [`renew`] the one
-//!    thing that can be asked for.
+//! 3. [`status`] is everything as JSON, [`metrics`] the figures for Prometheus; [`renew`] and
+//!    [`reload`] are what can be asked for.
 //!
 //! Whoever reaches the listener may use it: it is for this machine or a private network.
 
 mod guard;
 mod metrics;
+pub mod reload;
 pub mod renew;
 pub mod status;
 
@@ -18,8 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::routing::{get, post};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -34,11 +36,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
+use self::reload::Reloads;
 use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::database::Database;
 use crate::edge::Figures;
-use crate::edge::listeners::{self, Bound};
+use crate::edge::listeners::{self, AtHand, Bound};
 
 /// Connections at once: a scraper or two, and people.
 const CONNECTIONS: usize = 64;
@@ -66,6 +69,18 @@ pub struct Subject {
     pub database: Database,
     /// What the visitors' listeners count.
     pub edge: Figures,
+    /// How the configuration is read again.
+    pub reloads: Arc<Reloads>,
+}
+
+/// What there is to tell of now; each request is answered from one [`Subject`].
+#[derive(Clone)]
+struct Current(Arc<ArcSwap<Subject>>);
+
+impl FromRef<Current> for Arc<Subject> {
+    fn from_ref(current: &Current) -> Self {
+        current.0.load_full()
+    }
 }
 
 /// The addresses really bound.
@@ -84,32 +99,35 @@ pub struct Listeners {
 /// # Errors
 /// One line naming the address, the configuration key and the remedy.
 pub fn bind(config: &Config) -> anyhow::Result<Option<Bound>> {
-    let bound = listeners::bind("server.admin", config.server.admin.as_slice())?;
+    let address = config.server.admin.as_slice();
+    let bound = listeners::bind("server.admin", address, &mut AtHand::nothing())?;
     Ok(bound.into_iter().next())
 }
 
-/// Answers on `bound` until `stopped` turns true, or its sender is gone.
+/// Answers on `bound` until `stopped` turns true, or its sender is gone: of what `subject` holds at each
+/// moment.
 ///
 /// # Errors
 /// A socket that cannot be prepared.
 pub fn serve(
     bound: Bound,
-    subject: Subject,
+    subject: Arc<ArcSwap<Subject>>,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<tokio::task::JoinHandle<()>> {
     let address = bound.address;
     let listener = bound
         .into_tokio()
         .with_context(|| format!("cannot prepare the socket of {address}"))?;
-    let router = router(Arc::new(subject), address);
+    let router = router(Current(subject), address);
     Ok(tokio::spawn(accept(listener, router, stopped)))
 }
 
-fn router(subject: Arc<Subject>, address: SocketAddr) -> Router {
-    Router::new()
+fn router(current: Current, address: SocketAddr) -> Router {
+    Router::<Current>::new()
         .route("/status", get(status::answer))
         .route("/metrics", get(metrics::answer))
         .route(renew::PATH, post(renew::answer))
+        .route(reload::PATH, post(reload::answer))
         .fallback(|| async {
             let words = "not here; GET /status and GET /metrics are\n";
             (StatusCode::NOT_FOUND, words)
@@ -118,7 +136,7 @@ fn router(subject: Arc<Subject>, address: SocketAddr) -> Router {
         .layer(axum::middleware::from_fn(move |request, next| {
             guard::pass(address, request, next)
         }))
-        .with_state(subject)
+        .with_state(current)
 }
 
 async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::reload::History;
 use super::{Listeners, Subject};
 use crate::certificates::Summary;
 use crate::certificates::acme::Seen;
@@ -22,6 +23,8 @@ pub struct Status {
     /// Since when the process runs.
     #[serde(with = "time::serde::rfc3339")]
     pub started: OffsetDateTime,
+    /// The configuration in force.
+    pub configuration: History,
     /// The addresses really bound.
     pub listeners: Listeners,
     /// In the order of the file.
@@ -117,6 +120,7 @@ async fn status(subject: &Subject) -> Status {
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started: subject.started,
+        configuration: subject.reloads.history(),
         listeners: subject.listeners.clone(),
         routes: subject.config.routes.iter().map(Route::from).collect(),
         upstreams: upstreams(subject),

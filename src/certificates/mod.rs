@@ -7,6 +7,7 @@
 //!    whole while listeners run; [`server_config`](mod@server_config) puts it into rustls.
 //! 3. [`Certificates::keep_fresh`](Certificates::keep_fresh) renews and reloads in the background,
 //!    and swaps the table.
+//! 4. Where the configuration changes, [other certificates](Certificates::load_after) take their place.
 
 pub mod acme;
 mod durable;
@@ -37,6 +38,7 @@ use anyhow::anyhow;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use time::OffsetDateTime;
+use tokio::sync::watch::Sender;
 use tracing::warn;
 
 use self::acme::challenge::ALPN_ACME_TLS;
@@ -52,7 +54,7 @@ pub use self::stored::{Kept, stored};
 pub use self::summary::{Source, Summary};
 use self::supervised::Panics;
 use self::watch::Watched;
-use crate::config::{Config, HostPattern, Tls, TlsMode, TlsVersion, UnknownNames};
+use crate::config::{Acme, Config, HostPattern, Tls, TlsMode, TlsVersion, UnknownNames};
 use crate::database::Database;
 
 /// The certificates of one configuration, and the resolver that serves them.
@@ -70,6 +72,8 @@ pub struct Certificates {
     publishing: Mutex<()>,
     /// Of what keeps them fresh.
     panics: Panics,
+    /// Whether others are served in their place.
+    is_retired: Sender<bool>,
 }
 
 /// How the wish for a new certificate ended.
@@ -112,9 +116,21 @@ impl Certificates {
     /// # Errors
     /// Every certificate that cannot be made or read, one line each, with file and remedy.
     pub fn load(config: &Config) -> anyhow::Result<Self> {
+        Self::load_after(config, None)
+    }
+
+    /// The same for certificates that are to take the place of those `before`, which go on until then:
+    /// what these have got from a CA goes on being served, and an order that runs goes on.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_after(config: &Config, before: Option<&Self>) -> anyhow::Result<Self> {
         if config.tls.mode == TlsMode::Acme {
-            let challenges = Arc::<Challenges>::default();
-            let (managed, served) = acme::Managed::load(config, Arc::clone(&challenges))?;
+            let served = before.map(|before| before.served.load());
+            let known = served.iter().flat_map(|served| served.iter());
+            let challenges = before.and_then(|before| before.challenges_for(&config.acme));
+            let challenges = challenges.unwrap_or_default();
+            let (managed, served) = acme::Managed::load(config, Arc::clone(&challenges), known)?;
             let origin = Origin::Acme(managed);
             return Ok(Self::new(&config.tls, origin, served, challenges));
         }
@@ -149,6 +165,21 @@ impl Certificates {
     #[must_use]
     pub fn challenges(&self) -> Option<Arc<Challenges>> {
         matches!(self.origin, Origin::Acme(_)).then(|| self.resolver.challenges())
+    }
+
+    /// Lets others take their place: [`keep_fresh`](Self::keep_fresh) ends, after the orders that run.
+    pub fn retire(&self) {
+        self.is_retired.send_replace(true);
+    }
+
+    /// The proofs on offer to the CA that `acme` names, for who takes over.
+    fn challenges_for(&self, acme: &Acme) -> Option<Arc<Challenges>> {
+        match &self.origin {
+            Origin::Acme(managed) if managed.asks_the_same(acme) => {
+                Some(self.resolver.challenges())
+            }
+            _ => None,
+        }
     }
 
     /// Has a new certificate ordered for `host` at once, whatever the schedule says, and with
@@ -214,6 +245,7 @@ impl Certificates {
             seen: Mutex::default(),
             publishing: Mutex::new(()),
             panics: Panics::default(),
+            is_retired: Sender::new(false),
         }
     }
 

@@ -31,8 +31,8 @@ const OBSERVE: Duration = Duration::from_mins(10);
 const RETRY: Duration = Duration::from_mins(1);
 
 impl Certificates {
-    /// Renews and reloads until `shutdown` says true or its sender is gone, and then tells
-    /// `acme.webhook` what is left to tell. `https` are the addresses of our own TLS listeners, which
+    /// Renews and reloads until `shutdown` says true, its sender is gone or these are
+    /// [retired](Self::retire), and then tells `acme.webhook` what is left to tell. `https` are the addresses of our own TLS listeners, which
     /// must be accepting already.
     pub async fn keep_fresh(self: Arc<Self>, https: Vec<Listener>, shutdown: Receiver<bool>) {
         match &self.origin {
@@ -40,7 +40,11 @@ impl Certificates {
             Origin::Acme(managed) => managed.run(&self, https, shutdown).await,
             Origin::SelfSigned(_) | Origin::Files(_) => {
                 let keep = || self.keep_own_fresh(&https, shutdown.clone());
-                supervised("certificates", &self.panics, PAUSES, keep).await;
+                let mut retired = self.is_retired.subscribe();
+                tokio::select! {
+                    () = supervised("certificates", &self.panics, PAUSES, keep) => {}
+                    _ = retired.wait_for(|retired| *retired) => {}
+                }
             }
         }
     }

@@ -10,6 +10,7 @@ mod doctor;
 mod hash_password;
 mod healthcheck;
 mod migrate;
+mod reload;
 mod seed;
 mod serve;
 mod status;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, Environment, Mistakes};
+use crate::config::{Config, Environment};
 
 /// Bad configuration (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
@@ -67,6 +68,9 @@ enum Command {
     /// Print what the running server says of itself
     #[command(after_help = status::HELP)]
     Status(status::Arguments),
+    /// Have the running server read its configuration again
+    #[command(after_help = reload::HELP)]
+    Reload,
     /// Ask the running server how it is: exit status 0 when well, 1 when not
     #[command(after_help = healthcheck::HELP)]
     Healthcheck(healthcheck::Arguments),
@@ -80,7 +84,8 @@ enum Command {
 
 /// Why a command failed, as far as its exit status goes.
 enum Failure {
-    Config(Mistakes),
+    /// Bad configuration; every mistake, one line each.
+    Config(String),
     Other(anyhow::Error),
     /// The command has said everything itself.
     Reported,
@@ -102,6 +107,7 @@ pub fn run() -> ExitCode {
         Command::Seed(arguments) => seed::run(config, &arguments),
         Command::Certs(command) => certs::run(config, command),
         Command::Status(arguments) => status::run(config, &arguments),
+        Command::Reload => reload::run(config),
         Command::Healthcheck(arguments) => healthcheck::run(config, &arguments),
         Command::HashPassword => hash_password::run(),
         Command::Doctor(arguments) => doctor::run(config, &arguments),
@@ -122,7 +128,8 @@ pub fn run() -> ExitCode {
 
 /// Reads the configuration: the file that was named, or the default one if it is there.
 fn load(named: Option<&Path>) -> Result<Config, Failure> {
-    crate::config::load_or_default(named, &Environment::process()).map_err(Failure::Config)
+    crate::config::load_or_default(named, &Environment::process())
+        .map_err(|mistakes| Failure::Config(mistakes.to_string()))
 }
 
 /// The runtime of commands that do one thing and end.

@@ -45,6 +45,19 @@ fn for_people(status: &Status) -> String {
             all.join(", ")
         }
     };
+    let configuration = &status.configuration;
+    let loaded = match &configuration.last_error {
+        Some(why) => format!(
+            "loaded {}; the last reload failed:\n{why}",
+            shown(configuration.loaded)
+        ),
+        None => format!("loaded {}", shown(configuration.loaded)),
+    };
+    let waiting: String = configuration
+        .waiting
+        .iter()
+        .map(|key| format!("restart   needed for {key}\n"))
+        .collect();
     let database = match &status.database.reason {
         Some(reason) => format!("not ready: {reason}"),
         None => "ready".to_owned(),
@@ -89,7 +102,7 @@ fn for_people(status: &Status) -> String {
         table(headings, &servers) + "\n"
     };
     format!(
-        "unibody {}, since {}\nhttp      {}\nhttps     {}\nadmin     {}\ndatabase  {database}\n\n{}\n{servers}{}",
+        "unibody {}, since {}\nconfig    {loaded}\n{waiting}http      {}\nhttps     {}\nadmin     {}\ndatabase  {database}\n\n{}\n{servers}{}",
         status.version,
         shown(status.started),
         addresses(&status.listeners.http),

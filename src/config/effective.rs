@@ -9,8 +9,8 @@ use super::keys::DEFAULT_HEADERS;
 use super::values::{mask_url, mask_url_passwords, print_duration, print_size};
 use super::{
     AccessFormat, Acme, AcmeStorage, Action, Balance, Challenge, Compression, Config, Cors,
-    Database, Log, LogFormat, RateLimit, RequestHeaders, Route, Server, Tls, TlsMode, TlsVersion,
-    UnknownNames, Upstream,
+    Database, Log, LogFormat, PasswordHash, RateLimit, RequestHeaders, Route, Secret, Server, Tls,
+    TlsMode, TlsVersion, UnknownNames, Upstream,
 };
 
 impl Config {
@@ -19,7 +19,28 @@ impl Config {
     /// same directory has them again.
     #[must_use]
     pub fn effective_toml(&self) -> String {
-        let mut out = Printer::default();
+        let mut text = String::new();
+        for section in self.sections(Secrets::Masked) {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            let comment = if section.is_default { "# " } else { "" };
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(text, "{comment}{}", section.heading);
+            for (key, value) in &section.entries {
+                let _ = writeln!(text, "{comment}{key} = {value}");
+            }
+        }
+        text
+    }
+
+    /// The same, table by table.
+    pub(super) fn sections(&self, secrets: Secrets) -> Vec<Section> {
+        let mut out = Printer {
+            secrets,
+            sections: Vec::new(),
+            is_default: false,
+        };
         server(&mut out, &self.server);
         tls(&mut out, &self.tls);
         acme(&mut out, &self.acme);
@@ -40,8 +61,26 @@ impl Config {
             route(&mut out, each);
         }
         log(&mut out, &self.log);
-        out.text
+        out.sections
     }
+}
+
+/// Whether secrets are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Secrets {
+    Masked,
+    /// SECURITY: for comparing, never for anybody to read.
+    Told,
+}
+
+/// One table of the file.
+pub(super) struct Section {
+    /// As the file has it: `[server]`, `[[route]]`.
+    pub(super) heading: String,
+    /// Nobody wrote it.
+    pub(super) is_default: bool,
+    /// Keys and their values, as TOML.
+    pub(super) entries: Vec<(String, String)>,
 }
 
 fn server(out: &mut Printer, server: &Server) {
@@ -62,6 +101,7 @@ fn server(out: &mut Printer, server: &Server) {
     out.plain("max_connections", server.max_connections);
     out.plain("max_connections_per_ip", server.max_connections_per_ip);
     out.text("ready_answers", print_size(server.ready_answers));
+    out.plain("watch_config", server.watch_config);
     out.heading("[server.timeouts]");
     out.text("header", print_duration(server.timeouts.header));
     out.text("body_idle", print_duration(server.timeouts.body_idle));
@@ -117,28 +157,26 @@ fn acme(out: &mut Printer, acme: &Acme) {
     out.text("profile", acme.profile.as_deref().unwrap_or_default());
     let kid = acme.eab.as_ref().map(|eab| eab.kid.as_str());
     out.text("eab_kid", kid.unwrap_or_default());
-    let key = acme.eab.as_ref().map(|_| "***");
-    out.text("eab_hmac_key", key.unwrap_or_default());
+    out.secret(
+        "eab_hmac_key",
+        acme.eab.as_ref().map(|eab| &eab.hmac_key),
+        |_| "***".to_owned(),
+    );
     let storage = match acme.storage {
         AcmeStorage::Files => "files",
         AcmeStorage::Database => "database",
     };
     out.text("storage", storage);
-    let webhook = acme.webhook.as_ref().map(|url| mask_url(url.reveal()));
-    out.text("webhook", webhook.unwrap_or_default());
+    out.secret("webhook", acme.webhook.as_ref(), mask_url);
 }
 
 fn database(out: &mut Printer, database: &Database) {
-    let url = database
-        .url
-        .as_ref()
-        .map(|url| mask_url_passwords(url.reveal()));
     let bin_dir = database
         .bin_dir
         .as_ref()
         .map(|dir| dir.display().to_string());
     out.heading("[database]");
-    out.text("url", url.unwrap_or_default());
+    out.secret("url", database.url.as_ref(), mask_url_passwords);
     out.text("bin_dir", bin_dir.unwrap_or_default());
     out.plain("pool_size", database.pool_size);
     out.text("wait", print_duration(database.wait));
@@ -219,8 +257,9 @@ fn rate_limit(out: &mut Printer, limit: &RateLimit) {
 }
 
 fn route(out: &mut Printer, route: &Route) {
-    out.commented = route.line == 0;
+    out.is_default = route.line == 0;
     out.heading("[[route]]");
+    out.is_default = false;
     if let Some(host) = &route.host {
         out.text("host", host);
     }
@@ -235,7 +274,12 @@ fn route(out: &mut Printer, route: &Route) {
         out.plain("compress", compress);
     }
     for account in &route.policy.accounts {
-        out.text(&format!("basic_auth.{}", quoted(&account.user)), "***");
+        let (PasswordHash::Argon2id(hash) | PasswordHash::Bcrypt(hash)) = &account.hash;
+        let shown = match out.secrets {
+            Secrets::Masked => "***",
+            Secrets::Told => hash.as_str(),
+        };
+        out.text(&format!("basic_auth.{}", quoted(&account.user)), shown);
     }
     if let Some(rules) = &route.policy.cors {
         cors(out, rules);
@@ -254,7 +298,6 @@ fn route(out: &mut Printer, route: &Route) {
             shown(value),
         );
     }
-    out.commented = false;
 }
 
 fn request_headers(out: &mut Printer, headers: &RequestHeaders) {
@@ -335,23 +378,37 @@ fn log(out: &mut Printer, log: &Log) {
     out.texts("mask", &log.mask);
 }
 
-#[derive(Default)]
 struct Printer {
-    text: String,
-    /// Whether what follows is for reading only.
-    commented: bool,
+    secrets: Secrets,
+    sections: Vec<Section>,
+    /// Whether the next section is for reading only.
+    is_default: bool,
 }
 
 impl Printer {
     fn heading(&mut self, heading: &str) {
-        if !self.text.is_empty() {
-            self.text.push('\n');
-        }
-        self.line(heading);
+        self.sections.push(Section {
+            heading: heading.to_owned(),
+            is_default: self.is_default,
+            entries: Vec::new(),
+        });
     }
 
     fn plain(&mut self, key: &str, value: impl Display) {
-        self.line(&format!("{key} = {value}"));
+        // Every key has its heading before it.
+        if let Some(section) = self.sections.last_mut() {
+            section.entries.push((key.to_owned(), value.to_string()));
+        }
+    }
+
+    /// A secret, if there is one, as `mask` shows it.
+    fn secret(&mut self, key: &str, secret: Option<&Secret>, mask: impl Fn(&str) -> String) {
+        let secret = secret.map(Secret::reveal);
+        let shown = secret.map(|secret| match self.secrets {
+            Secrets::Masked => mask(secret),
+            Secrets::Told => secret.to_owned(),
+        });
+        self.text(key, shown.unwrap_or_default());
     }
 
     fn text(&mut self, key: &str, value: impl Display) {
@@ -366,12 +423,6 @@ impl Printer {
             key,
             format_args!("[{}]", quoted.collect::<Vec<_>>().join(", ")),
         );
-    }
-
-    fn line(&mut self, line: &str) {
-        let comment = if self.commented { "# " } else { "" };
-        // Writing to a `String` cannot fail.
-        let _ = writeln!(self.text, "{comment}{line}");
     }
 }
 

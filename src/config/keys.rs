@@ -79,6 +79,7 @@ static SERVER: Table = Table {
         key("max_connections", "10000"),
         key("max_connections_per_ip", "256"),
         key("ready_answers", r#""64MiB""#),
+        key("watch_config", "false"),
         table("timeouts", &TIMEOUTS),
     ],
 };

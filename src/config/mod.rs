@@ -8,10 +8,11 @@
 //! modules it names (`tls`, `acme`, `header_tables`, `secrets`, `upstreams`, `policy`, `routes`, `actions`) know its
 //! shape. `reader` takes a table apart by the keys of `keys`, which has every default; `node` is one
 //! value in it, `read` and [`values`] make types of it, `environment` fills in its `${NAME}`. What is
-//! wrong goes to `mistakes`. `effective` prints a [`Config`] again.
+//! wrong goes to `mistakes`. `effective` prints a [`Config`] again, and [`changes`] compares two.
 
 mod acme;
 mod actions;
+pub mod changes;
 mod effective;
 mod environment;
 mod file;
@@ -43,11 +44,13 @@ use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 
 pub use acme::{Acme, AcmeStorage, Ca, Challenge, Eab};
+pub use changes::Changes;
 pub use environment::Environment;
 pub use load::{DEFAULT_FILE, load, load_or_default, parse};
 pub use mistakes::{Mistake, Mistakes};
 pub use policy::{Account, Cors, LimitKey, Origins, PasswordHash, Rate, RateLimit, RoutePolicy};
 pub use tls::{Tls, TlsFiles, TlsMode, TlsVersion, UnknownNames};
+pub use upstreams::MOST_RETRIES;
 pub use values::Secret;
 
 /// Everything the program was told, validated. One immutable snapshot serves each request.
@@ -104,6 +107,8 @@ pub struct Server {
     pub max_connections_per_ip: usize,
     /// Bytes of memory for answers that are given again as they are; 0 keeps none. Default 64 MiB.
     pub ready_answers: u64,
+    /// Whether the configuration is reloaded when its file changes. Default false.
+    pub watch_config: bool,
     /// Deadlines towards clients.
     pub timeouts: Timeouts,
 }

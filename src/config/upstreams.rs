@@ -24,7 +24,7 @@ const BALANCE: [(&str, Balance); 3] = [
     ("ip-hash", Balance::IpHash),
 ];
 /// Most tries beyond the first: each may take a whole timeout.
-const MOST_RETRIES: usize = 10;
+pub const MOST_RETRIES: usize = 10;
 
 /// Upstreams by their names.
 pub(super) type Upstreams = HashMap<String, Arc<Upstream>>;

@@ -8,9 +8,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
-use pingora_core::listeners::tls::Acceptor;
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
@@ -18,6 +18,7 @@ use pingora_proxy::HttpProxy;
 use tokio::time::timeout;
 
 use super::client_address::is_trusted;
+use super::farewell::{Farewell, Stage};
 use super::limits::{Caps, Full};
 use super::proxy::Proxy;
 use super::{Edge, door, http2, proxy_protocol};
@@ -26,18 +27,20 @@ use crate::certificates::acme::challenge::ALPN_ACME_TLS;
 /// What a listener does with the connections it accepts.
 pub(super) struct Connection {
     pub(super) edge: Arc<Edge>,
-    pub(super) proxy: Arc<HttpProxy<Proxy>>,
-    /// `None` on a plain listener.
-    pub(super) acceptor: Option<Acceptor>,
+    pub(super) proxy: Arc<ArcSwap<HttpProxy<Proxy>>>,
+    pub(super) is_tls: bool,
+    pub(super) farewell: Arc<Farewell>,
 }
 
 /// Who is at the other end of the socket.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Peer {
     /// Its address, IPv4-mapped ones as IPv4.
     pub(crate) address: IpAddr,
     /// Whether the connection is encrypted.
     pub(crate) tls: bool,
+    /// How the connection comes to its end, with all others of its listener.
+    pub(crate) farewell: Arc<Farewell>,
 }
 
 #[async_trait]
@@ -47,74 +50,58 @@ impl ServerApp for Connection {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let mut address = peer_address(&stream);
-        let mut stream = stream;
-        let mut place = match self.edge.connections.admit(address, self.caps(address)) {
-            Ok(place) => place,
-            Err(full) => {
-                self.turn_away(address, full);
-                return None;
-            }
-        };
-        if self.edge.snapshot().config.server.proxy_protocol {
-            stream = Box::pin(self.ask_proxy(stream, address, shutdown)).await?;
-            address = peer_address(&stream);
-            if let Err(full) = place.belongs_to(address, self.caps(address).per_network) {
-                self.turn_away(address, full);
-                return None;
-            }
-        }
-        match &self.acceptor {
-            None => {
-                let peer = Peer {
-                    address,
-                    tls: false,
-                };
-                door::serve(&self.edge, &self.proxy, stream, &peer, shutdown).await;
-            }
-            Some(acceptor) => {
-                // Boxed, for what a handshake holds; a plain connection needn't carry it.
-                Box::pin(self.serve_tls(acceptor, stream, address, shutdown)).await;
-            }
-        }
-        drop(place);
+        self.farewell.accompany(self.serve(stream, shutdown)).await;
         None
     }
 }
 
 impl Connection {
+    async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+        let mut address = peer_address(&stream);
+        let mut place = match self.edge.connections.admit(address, self.caps(address)) {
+            Ok(place) => place,
+            Err(full) => return self.turn_away(address, full),
+        };
+        if self.edge.snapshot().config.server.proxy_protocol {
+            let Some(after_header) = Box::pin(self.ask_proxy(stream, address)).await else {
+                return;
+            };
+            stream = after_header;
+            address = peer_address(&stream);
+            if let Err(full) = place.belongs_to(address, self.caps(address).per_network) {
+                return self.turn_away(address, full);
+            }
+        }
+        if self.is_tls {
+            // Boxed, for what a handshake holds; a plain connection needn't carry it.
+            Box::pin(self.serve_tls(stream, address, shutdown)).await;
+        } else {
+            let (proxy, peer) = (self.proxy.load_full(), self.peer(address));
+            door::serve(&self.edge, &proxy, stream, &peer, shutdown).await;
+        }
+        drop(place);
+    }
+
     /// Takes the header of a load balancer off `stream`; `None` where the connection is to end.
-    async fn ask_proxy(
-        &self,
-        stream: Stream,
-        address: IpAddr,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
+    async fn ask_proxy(&self, stream: Stream, address: IpAddr) -> Option<Stream> {
         let mut socket = stream.into_any().downcast::<L4Stream>().ok()?;
-        let mut closing = shutdown.clone();
         tokio::select! {
             biased;
             accepted = proxy_protocol::accept(&self.edge, &mut socket, address) => accepted?,
             // Nothing has been asked yet, so nothing is lost.
-            () = super::closing(&mut closing) => return None,
+            () = self.farewell.reached(Stage::Leaving) => return None,
         }
         Some(socket)
     }
 
-    async fn serve_tls(
-        &self,
-        acceptor: &Acceptor,
-        stream: Stream,
-        address: IpAddr,
-        shutdown: &ShutdownWatch,
-    ) {
+    async fn serve_tls(&self, stream: Stream, address: IpAddr, shutdown: &ShutdownWatch) {
         // Boxed: a handshake in progress is large, and its space must not stay as long as the
         // connection does.
-        let handshake = Box::pin(self.handshake(acceptor, stream, address, shutdown));
+        let handshake = Box::pin(self.handshake(stream, address));
         let Some(mut stream) = handshake.await else {
             return;
         };
-        let peer = Peer { address, tls: true };
+        let (proxy, peer) = (self.proxy.load_full(), self.peer(address));
         let protocol = stream.selected_alpn_proto();
         if let Some(ALPN::Custom(protocol)) = &protocol
             && protocol.protocol() == ALPN_ACME_TLS
@@ -122,36 +109,25 @@ impl Connection {
             // The handshake was the answer (RFC 8737, section 3); nothing else is served here.
             stream.shutdown().await;
         } else if protocol == Some(ALPN::H2) {
-            Box::pin(http2::serve(
-                &self.edge,
-                &self.proxy,
-                stream,
-                &peer,
-                shutdown,
-            ))
-            .await;
+            Box::pin(http2::serve(&self.edge, &proxy, stream, &peer, shutdown)).await;
         } else {
-            door::serve(&self.edge, &self.proxy, stream, &peer, shutdown).await;
+            door::serve(&self.edge, &proxy, stream, &peer, shutdown).await;
         }
     }
 
-    async fn handshake(
-        &self,
-        acceptor: &Acceptor,
-        stream: Stream,
-        address: IpAddr,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
+    async fn handshake(&self, stream: Stream, address: IpAddr) -> Option<Stream> {
+        let snapshot = self.edge.snapshot();
+        // Where TLS has just been switched off, nobody could be told so.
+        let acceptor = snapshot.acceptor.as_ref()?;
         // `Stream` is a boxed trait object and not itself a stream that TLS could be laid upon.
         let socket = stream.into_any().downcast::<L4Stream>().ok()?;
         let handshake = acceptor.tls_handshake(*socket);
-        let handshake = timeout(self.edge.timeouts().tls_handshake, handshake);
-        let mut closing = shutdown.clone();
+        let handshake = timeout(snapshot.config.server.timeouts.tls_handshake, handshake);
         let stream = tokio::select! {
             biased;
             stream = handshake => stream,
             // Nothing has been asked yet, so nothing is lost.
-            () = super::closing(&mut closing) => return None,
+            () = self.farewell.reached(Stage::Leaving) => return None,
         };
         match stream {
             Ok(Ok(stream)) => Some(Box::new(stream)),
@@ -164,6 +140,14 @@ impl Connection {
                 tracing::debug!(client = %address, "TLS handshake took too long");
                 None
             }
+        }
+    }
+
+    fn peer(&self, address: IpAddr) -> Peer {
+        Peer {
+            address,
+            tls: self.is_tls,
+            farewell: self.farewell.clone(),
         }
     }
 

@@ -1,22 +1,29 @@
 //! The sockets the edge listens on.
 //!
 //! They are bound here, before anything else is started, so that a port in use is an error with its
-//! remedy and not a panic in Pingora; Pingora's listening services then take them over by name.
+//! remedy and not a panic in Pingora; Pingora's listening services then take them over by name. A
+//! socket that somebody has bound before ([`AtHand`]) is taken as it is.
+//!
+//! Each listener has a service of its own, so that one can be opened or taken away while the others
+//! go on ([`Listening`]).
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd;
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use parking_lot::Mutex;
 use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
-use pingora_core::server::{Fds, ListenFds, ShutdownWatch};
+use pingora_core::server::{Fds, ListenFds};
 use pingora_core::services::Service as _;
 use pingora_core::services::listening::Service;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::connection::Connection;
+use super::farewell::{Farewell, Stage};
 
 /// For TLS: rustls takes 4 KiB at a time, and a record has up to 16. Without TLS the reader's own
 /// buffers are all that an idle connection needs.
@@ -27,59 +34,226 @@ const WRITE_BUFFER: usize = 8 * 1024;
 /// A bound socket that nobody accepts from yet: clients wait in its queue.
 #[derive(Debug)]
 pub struct Bound {
+    /// The address as the configuration has it; a port 0 is still 0 here.
+    pub asked: SocketAddr,
     /// The address really bound; the port is known here where the configuration says 0.
     pub address: SocketAddr,
+    /// It never blocks.
     socket: TcpListener,
 }
 
+/// Sockets that are bound already: by a process before this one, by systemd, or by this process for
+/// another configuration.
+#[derive(Debug, Default)]
+pub struct AtHand(Vec<Bound>);
+
+/// A listener at work.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub(super) is_tls: bool,
+    /// The socket, for whoever is to accept from it as well.
+    pub(super) socket: Bound,
+    farewell: Arc<Farewell>,
+    stop: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+}
+
+/// A listener that lacks nothing but its start.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) is_tls: bool,
+    pub(super) socket: Bound,
+    accepting: TcpListener,
+}
+
+/// A listener that was taken away, and connections that it has left behind.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    farewell: Arc<Farewell>,
+    gone: JoinHandle<()>,
+}
+
 impl Bound {
+    /// A socket that somebody else has bound and listens on, for the listener that the configuration
+    /// calls `asked`.
+    ///
+    /// # Errors
+    /// It isn't such a socket.
+    pub fn adopt(asked: SocketAddr, socket: TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            asked,
+            address: socket.local_addr()?,
+            socket,
+        })
+    }
+
+    /// Another handle to the same socket, whose clients wait in the same queue.
+    ///
+    /// # Errors
+    /// The process has no more handles.
+    pub fn share(&self) -> io::Result<Self> {
+        Ok(Self {
+            socket: self.socket.try_clone()?,
+            ..*self
+        })
+    }
+
     /// The socket, for who accepts from it without Pingora. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// What the system says.
     pub fn into_tokio(self) -> io::Result<tokio::net::TcpListener> {
-        self.socket.set_nonblocking(true)?;
         tokio::net::TcpListener::from_std(self.socket)
     }
 }
 
-/// Binds every address, or says which one can't be had and why.
+impl AsFd for Bound {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AtHand {
+    /// Nothing was bound before.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self::default()
+    }
+
+    /// These.
+    #[must_use]
+    pub fn of(sockets: Vec<Bound>) -> Self {
+        Self(sockets)
+    }
+
+    /// The socket for the listener that the configuration calls `asked`.
+    fn take(&mut self, asked: SocketAddr) -> Option<Bound> {
+        let fits = |bound: &Bound| bound.asked == asked || bound.address == asked;
+        let place = self.0.iter().position(fits)?;
+        let bound = self.0.swap_remove(place);
+        Some(Bound { asked, ..bound })
+    }
+}
+
+/// Binds every address that isn't at hand, or says which one can't be had and why.
 ///
 /// # Errors
 /// One line naming the address, the configuration key and the remedy.
-pub fn bind(key: &str, addresses: &[SocketAddr]) -> anyhow::Result<Vec<Bound>> {
-    addresses
-        .iter()
-        .map(|&address| bind_one(address).map_err(|error| explain(key, address, &error)))
+pub fn bind(
+    key: &str,
+    addresses: &[SocketAddr],
+    at_hand: &mut AtHand,
+) -> anyhow::Result<Vec<Bound>> {
+    let each = addresses.iter();
+    each.map(|&address| bind_one(key, address, at_hand))
         .collect()
 }
 
-/// Accepts connections on `bound` and hands each to `app`, until `shutdown` turns true.
-pub(super) fn accept(
-    bound: Vec<Bound>,
-    name: &str,
-    app: Connection,
-    shutdown: &ShutdownWatch,
-) -> anyhow::Result<JoinHandle<()>> {
-    let read_buffer = app.acceptor.as_ref().map_or(0, |_| READ_BUFFER);
-    let buffers = L4BufferSettings::new(read_buffer, WRITE_BUFFER);
-    let mut service = Service::new(name.to_owned(), app);
-    let mut sockets = Fds::new();
-    for Bound { address, socket } in bound {
-        socket
-            .set_nonblocking(true)
-            .with_context(|| format!("cannot prepare the socket of {address}"))?;
-        service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers));
-        sockets.add(address.to_string(), socket.into_raw_fd());
+/// Binds `address`, unless it is at hand.
+///
+/// # Errors
+/// As [`bind`].
+pub(super) fn bind_one(
+    key: &str,
+    address: SocketAddr,
+    at_hand: &mut AtHand,
+) -> anyhow::Result<Bound> {
+    match at_hand.take(address) {
+        Some(bound) => Ok(bound),
+        None => bind_anew(address).map_err(|error| explain(key, address, &error)),
     }
-    let sockets: ListenFds = Arc::new(Mutex::new(sockets));
-    let shutdown = shutdown.clone();
-    Ok(tokio::spawn(async move {
-        service.start_service(Some(sockets), shutdown, 1).await;
-    }))
 }
 
-fn bind_one(address: SocketAddr) -> io::Result<Bound> {
+impl Prepared {
+    /// # Errors
+    /// The process has no more handles.
+    pub(super) fn new(socket: Bound, is_tls: bool) -> anyhow::Result<Self> {
+        let address = socket.address;
+        let accepting = socket.socket.try_clone();
+        let accepting =
+            accepting.with_context(|| format!("cannot prepare the socket of {address}"))?;
+        Ok(Self {
+            is_tls,
+            socket,
+            accepting,
+        })
+    }
+
+    /// Accepts connections and hands each to what `connection` makes, until the listener is taken
+    /// away. Must be called within a tokio runtime.
+    pub(super) fn open(self, connection: impl FnOnce(Arc<Farewell>) -> Connection) -> Listening {
+        let Self {
+            is_tls,
+            socket,
+            accepting,
+        } = self;
+        let farewell = Farewell::new();
+        let name = socket.address.to_string();
+        let buffers = L4BufferSettings::new(if is_tls { READ_BUFFER } else { 0 }, WRITE_BUFFER);
+        let mut service = Service::new(name.clone(), connection(farewell.clone()));
+        service.add_listener(ListenerConfig::tcp(name.clone()).l4_buffer(buffers));
+        let mut sockets = Fds::new();
+        sockets.add(name, accepting.into_raw_fd());
+        let sockets: ListenFds = Arc::new(Mutex::new(sockets));
+        let (stop, stopped) = watch::channel(false);
+        let accepting = tokio::spawn(async move {
+            service.start_service(Some(sockets), stopped, 1).await;
+        });
+        Listening {
+            is_tls,
+            socket,
+            farewell,
+            stop,
+            accepting,
+        }
+    }
+}
+
+impl Listening {
+    /// Takes it away: nothing is accepted from here on, its connections have `drain` for what they
+    /// are doing.
+    pub(super) fn take_away(self, drain: Duration) -> Leaving {
+        let farewell = self.farewell.clone();
+        let gone = tokio::spawn(async move {
+            let address = self.socket.address;
+            drop(self.socket);
+            self.stop.send_replace(true);
+            // A listener that panicked has stopped as well; its panic is in the log.
+            let _ = self.accepting.await;
+            match self.farewell.take(drain).await {
+                0 => tracing::info!(%address, "no longer listening: every request was finished"),
+                cut => tracing::warn!(
+                    %address, connections = cut,
+                    "no longer listening: server.drain is over, connections cut"
+                ),
+            }
+        });
+        Leaving { farewell, gone }
+    }
+
+    /// Stops accepting, and ends the connections that ask nothing. The others end with their answer.
+    pub(super) async fn close(self) {
+        self.farewell.go_on_to(Stage::Leaving);
+        self.stop.send_replace(true);
+        // A listener that panicked has stopped as well; its panic is in the log.
+        let _ = self.accepting.await;
+    }
+}
+
+impl Leaving {
+    /// Whether none of its connections is left.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.is_finished()
+    }
+
+    /// Ends the connections that ask nothing.
+    pub(super) fn hurry(&self) {
+        self.farewell.go_on_to(Stage::Leaving);
+    }
+}
+
+fn bind_anew(address: SocketAddr) -> io::Result<Bound> {
     let socket = match TcpListener::bind(address) {
         // Machines and containers without IPv6: "every address" then means every IPv4 address.
         Err(error) if address.is_ipv6() && address.ip().is_unspecified() && lacks_ipv6(&error) => {
@@ -87,10 +261,7 @@ fn bind_one(address: SocketAddr) -> io::Result<Bound> {
         }
         bound => bound?,
     };
-    Ok(Bound {
-        address: socket.local_addr()?,
-        socket,
-    })
+    Bound::adopt(address, socket)
 }
 
 fn lacks_ipv6(error: &io::Error) -> bool {
@@ -122,14 +293,34 @@ mod tests {
     fn a_port_in_use_is_named_with_its_key() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let error = bind("server.http", &[address]).unwrap_err().to_string();
+        let error = bind("server.http", &[address], &mut AtHand::nothing());
+        let error = error.unwrap_err().to_string();
         assert!(error.contains(&address.port().to_string()), "{error}");
         assert!(error.contains("server.http"), "{error}");
     }
 
     #[test]
     fn port_0_becomes_a_real_port() {
-        let bound = bind("server.http", &["127.0.0.1:0".parse().unwrap()]).unwrap();
+        let asked = "127.0.0.1:0".parse().unwrap();
+        let bound = bind("server.http", &[asked], &mut AtHand::nothing()).unwrap();
         assert_ne!(bound[0].address.port(), 0);
+        assert_eq!(bound[0].asked, asked);
+    }
+
+    #[test]
+    fn what_is_at_hand_is_taken_once() {
+        let asked: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let socket = TcpListener::bind(asked).unwrap();
+        let address = socket.local_addr().unwrap();
+        for (name, why) in [
+            (asked, "as the configuration has it"),
+            (address, "as it is"),
+        ] {
+            let bound = Bound::adopt(asked, socket.try_clone().unwrap()).unwrap();
+            let mut at_hand = AtHand::of(vec![bound]);
+            let bound = bind_one("server.http", name, &mut at_hand).unwrap();
+            assert_eq!((bound.asked, bound.address), (name, address), "{why}");
+            assert!(at_hand.0.is_empty(), "{why}");
+        }
     }
 }

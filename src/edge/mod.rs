@@ -7,7 +7,8 @@
 //! a CA, [`admission`] says of all others whether and where, [`policy`] who may and how often, and
 //! [`files`], the [`bridge`] to the app, a [`fixed`] answer or an [`upstream`] answer it through
 //! [`reply`]; [`compression`] and [`security_headers`] work on every answer, [`access_log`] tells
-//! of it.
+//! of it. [`reload`] puts another configuration in the place of this one while all that runs, and
+//! [`farewell`] is how the connections of a listener end that it takes away.
 
 pub(crate) mod access_log;
 mod acme_challenge;
@@ -20,6 +21,7 @@ pub(crate) mod connection;
 mod door;
 pub(crate) mod error_page;
 pub(crate) mod exchange;
+mod farewell;
 mod figures;
 pub(crate) mod files;
 mod fixed;
@@ -37,6 +39,7 @@ pub mod properties;
 mod proxy;
 mod proxy_protocol;
 mod ready;
+mod reload;
 pub(crate) mod reply;
 pub(crate) mod request_id;
 pub(crate) mod request_path;
@@ -46,30 +49,29 @@ pub(crate) mod security_headers;
 mod snapshot;
 pub mod upstream;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use pingora_core::listeners::tls::Acceptor;
-use pingora_core::server::ShutdownWatch;
+use futures_util::future::join_all;
 use pingora_core::server::configuration::ServerConf;
-use pingora_proxy::http_proxy;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::time::timeout;
 
 use self::access_log::AccessLog;
 use self::connection::Connection;
 pub use self::figures::Figures;
 use self::limits::Connections;
-use self::listeners::Bound;
+use self::listeners::{AtHand, Bound, Leaving, Listening, Prepared};
 use self::plain_http::Ports;
 use self::proxy::Proxy;
-use self::snapshot::Snapshot;
+pub use self::reload::{Next, View};
+use self::snapshot::{Snapshot, Surroundings};
 use crate::certificates::acme::Challenges;
-use crate::config::{Config, Timeouts};
+use crate::config::{Config, MOST_RETRIES, Timeouts};
 use crate::telemetry::Output;
 
 /// How often a request may meet a kept connection that its server has just closed.
@@ -80,9 +82,7 @@ pub(crate) struct Edge {
     snapshot: ArcSwap<Snapshot>,
     pub(crate) app: Router,
     pub(crate) connections: Connections,
-    pub(crate) access_log: AccessLog,
-    /// What a CA may ask for; `None` where certificates come from no CA.
-    pub(crate) challenges: Option<Arc<Challenges>>,
+    pub(crate) access_log: ArcSwap<AccessLog>,
     /// Connections that `server.proxy_protocol` has ended.
     proxy_protocol_refused: AtomicU64,
     /// Ready answers given; connections count theirs when they end.
@@ -98,7 +98,17 @@ pub struct Sockets {
     pub https: Vec<Bound>,
 }
 
-/// What TLS listeners need.
+/// Where listeners really are, in the order of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// Plain listeners.
+    pub http: Vec<SocketAddr>,
+    /// TLS listeners.
+    pub https: Vec<SocketAddr>,
+}
+
+/// What TLS listeners need. Cheap to clone.
+#[derive(Clone)]
 pub struct Tls {
     /// Makes their connections.
     pub config: Arc<rustls::ServerConfig>,
@@ -109,26 +119,41 @@ pub struct Tls {
 /// The edge at work. Dropping it doesn't stop it: [`Running::stop`] does.
 pub struct Running {
     edge: Arc<Edge>,
-    shutdown: watch::Sender<bool>,
-    closing: Arc<AtomicBool>,
-    accepting: Vec<JoinHandle<()>>,
+    /// What all connections run through that begin from now on.
+    proxy: Arc<ArcSwap<HttpProxy<Proxy>>>,
+    listening: Vec<Listening>,
+    /// Taken away, and not yet without connections.
+    leaving: Vec<Leaving>,
+    output: Output,
 }
 
 impl Sockets {
-    /// Binds every listener of `config`.
+    /// Binds every listener of `config` whose socket isn't at hand.
     ///
     /// # Errors
     /// One line naming the address, the configuration key and the remedy.
-    pub fn bind(config: &Config) -> anyhow::Result<Self> {
+    pub fn bind(config: &Config, at_hand: &mut AtHand) -> anyhow::Result<Self> {
         Ok(Self {
-            http: listeners::bind("server.http", &config.server.http)?,
-            https: listeners::bind("server.https", &config.server.https)?,
+            http: listeners::bind("server.http", &config.server.http, at_hand)?,
+            https: listeners::bind("server.https", &config.server.https, at_hand)?,
         })
     }
 
-    fn redirect_ports(&self, config: &Config) -> Option<Ports> {
-        let https = self.https.first()?.address.port();
-        let http = self.http.first().map(|bound| bound.address.port());
+    /// Where they are.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        let addresses = |bound: &[Bound]| bound.iter().map(|bound| bound.address).collect();
+        Addresses {
+            http: addresses(&self.http),
+            https: addresses(&self.https),
+        }
+    }
+}
+
+impl Addresses {
+    fn redirect(&self, config: &Config) -> Option<Ports> {
+        let https = self.https.first()?.port();
+        let http = self.http.first().map(SocketAddr::port);
         config.tls.redirect.then_some(Ports { http, https })
     }
 }
@@ -147,56 +172,39 @@ pub fn start(
     app: Router,
     output: &Output,
 ) -> anyhow::Result<Running> {
-    let closing = Arc::new(AtomicBool::new(false));
-    let redirect = sockets.redirect_ports(config);
-    let access_log = AccessLog::new(&config.log, output.clone());
+    let redirect = sockets.addresses().redirect(config);
+    let around = Surroundings {
+        redirect,
+        before: None,
+    };
+    let mut snapshot = Snapshot::prepare(config.clone(), around)?;
+    snapshot.speak(tls);
+    let tell = |is_tls| move |bound| Prepared::new(bound, is_tls);
+    let http = sockets.http.into_iter().map(tell(false));
+    let listeners = http.chain(sockets.https.into_iter().map(tell(true)));
+    let listeners = listeners.collect::<anyhow::Result<Vec<_>>>()?;
+
+    snapshot.keep_watch();
     let edge = Arc::new(Edge {
-        snapshot: ArcSwap::from_pointee(Snapshot::prepare(
-            config.clone(),
-            redirect,
-            closing.clone(),
-        )?),
+        snapshot: ArcSwap::from_pointee(snapshot),
         app,
         connections: Connections::new(),
-        access_log,
-        challenges: tls.as_ref().and_then(|tls| tls.challenges.clone()),
+        access_log: ArcSwap::from_pointee(AccessLog::new(&config.log, output.clone())),
         proxy_protocol_refused: AtomicU64::new(0),
         ready_answers: AtomicU64::new(0),
     });
-    let proxy = Arc::new(http_proxy(&pingora_conf(config), Proxy::new(edge.clone())));
-
-    edge.snapshot().keep_watch();
-
-    let (shutdown, watch) = watch::channel(false);
-    let connection = |acceptor| Connection {
-        edge: edge.clone(),
-        proxy: proxy.clone(),
-        acceptor,
-    };
-    let mut accepting = Vec::new();
-    if !sockets.http.is_empty() {
-        accepting.push(listeners::accept(
-            sockets.http,
-            "http",
-            connection(None),
-            &watch,
-        )?);
-    }
-    if let Some(tls) = tls.filter(|_| !sockets.https.is_empty()) {
-        let acceptor = Acceptor::from_server_config(tls.config);
-        accepting.push(listeners::accept(
-            sockets.https,
-            "https",
-            connection(Some(acceptor)),
-            &watch,
-        )?);
-    }
-    Ok(Running {
+    let proxy = ArcSwap::from_pointee(proxy(config, &edge));
+    let mut running = Running {
         edge,
-        shutdown,
-        closing,
-        accepting,
-    })
+        proxy: Arc::new(proxy),
+        listening: Vec::new(),
+        leaving: Vec::new(),
+        output: output.clone(),
+    };
+    for listener in listeners {
+        running.open(listener);
+    }
+    Ok(running)
 }
 
 impl Running {
@@ -209,15 +217,24 @@ impl Running {
     /// Stops accepting, lets running requests finish for at most `drain`, and returns how many
     /// connections had to be cut. Idle connections end at once.
     pub async fn stop(self, drain: Duration) -> usize {
-        self.closing.store(true, Ordering::Relaxed);
-        self.shutdown.send_replace(true);
-        for accepting in self.accepting {
-            // A listener that panicked has stopped as well; its panic is in the log.
-            let _ = accepting.await;
+        for leaving in &self.leaving {
+            leaving.hurry();
         }
+        join_all(self.listening.into_iter().map(Listening::close)).await;
         // What is still there after the deadline is cut by the end of the runtime.
         let _ = timeout(drain, self.edge.connections.all_closed()).await;
         self.edge.connections.open()
+    }
+
+    /// Must be called within a tokio runtime.
+    fn open(&mut self, listener: Prepared) {
+        let is_tls = listener.is_tls;
+        self.listening.push(listener.open(|farewell| Connection {
+            edge: self.edge.clone(),
+            proxy: self.proxy.clone(),
+            is_tls,
+            farewell,
+        }));
     }
 }
 
@@ -232,25 +249,21 @@ impl Edge {
     }
 }
 
-/// Resolves when the edge is to stop.
-async fn closing(shutdown: &mut ShutdownWatch) {
-    // A sender that is gone means the same as one that says so.
-    let _ = shutdown.wait_for(|closing| *closing).await;
-}
-
-fn pingora_conf(config: &Config) -> Arc<ServerConf> {
-    let kept = config
-        .upstreams
-        .values()
-        .map(|upstream| upstream.keepalive)
-        .sum::<usize>();
-    let tries = config.upstreams.values().map(|upstream| upstream.retries);
-    Arc::new(ServerConf {
+/// The way of requests through Pingora, with the pool of connections to upstreams.
+fn proxy(config: &Config, edge: &Arc<Edge>) -> HttpProxy<Proxy> {
+    let conf = ServerConf {
         threads: config.server.workers,
         // Pingora takes it for each thread, and has one pool for all.
-        upstream_keepalive_pool_size: kept.div_ceil(config.server.workers).max(1),
-        // The first, those that are counted, and some on connections that were closed meanwhile.
-        max_retries: tries.max().unwrap_or(0) + STALE_CONNECTIONS,
+        upstream_keepalive_pool_size: kept_connections(config).div_ceil(config.server.workers),
+        // An upper bound: how many there are is decided for each upstream.
+        max_retries: MOST_RETRIES + STALE_CONNECTIONS,
         ..ServerConf::default()
-    })
+    };
+    http_proxy(&Arc::new(conf), Proxy::new(edge.clone()))
+}
+
+/// Idle connections kept to all upstreams together.
+fn kept_connections(config: &Config) -> usize {
+    let each = config.upstreams.values().map(|upstream| upstream.keepalive);
+    each.sum::<usize>().max(1)
 }

@@ -33,7 +33,7 @@ use super::route::PreparedRoute;
 use super::security_headers::SecurityHeaders;
 use super::snapshot::Destination;
 use super::upstream::{self, Wish};
-use super::{Edge, acme_challenge, admission, bridge, rewrite};
+use super::{Edge, acme_challenge, admission, bridge, door, rewrite};
 
 /// The edge as Pingora sees it.
 pub(super) struct Proxy {
@@ -46,8 +46,8 @@ impl Proxy {
     }
 
     /// The answer to a CA that asks whether a name leads here: before hosts, redirects and routes.
-    async fn answer_ca(&self, session: &Session) -> Option<Answer> {
-        let challenges = self.edge.challenges.as_ref()?;
+    async fn answer_ca(&self, session: &Session, exchange: &Exchange) -> Option<Answer> {
+        let challenges = exchange.snapshot.challenges.as_ref()?;
         let head = session.req_header();
         let authority = match head.uri.authority() {
             Some(authority) => Some(authority.as_str()),
@@ -122,7 +122,7 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         admission::open(session, exchange);
-        if let Some(answer) = self.answer_ca(session).await {
+        if let Some(answer) = self.answer_ca(session, exchange).await {
             reply::send(session, exchange, answer).await?;
             return Ok(true);
         }
@@ -246,7 +246,7 @@ impl ProxyHttp for Proxy {
         if !is_interim(response.status) {
             exchange.tries.answered();
         }
-        if exchange.snapshot.is_closing() {
+        if door::is_last_answer(session) {
             session.set_keepalive(None);
         }
         Ok(())
@@ -281,7 +281,7 @@ impl ProxyHttp for Proxy {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
         let line = Line::answered(session, exchange, error);
-        self.edge.access_log.write(&line);
+        self.edge.access_log.load().write(&line);
         let body_bytes = line.body_bytes;
         if error.is_none() {
             ready::complete(session, body_bytes);

@@ -17,6 +17,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
+use super::door;
 use super::error_page;
 use super::exchange::Exchange;
 use super::ready;
@@ -104,7 +105,7 @@ pub(crate) async fn send_beside(
     } else {
         frame(session, &mut parts, &body);
     }
-    if exchange.snapshot.is_closing() {
+    if door::is_last_answer(session) {
         session.set_keepalive(None);
     }
 

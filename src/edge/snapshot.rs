@@ -1,15 +1,20 @@
 //! The configuration as requests use it: one immutable value, prepared once and taken once per
 //! request.
+//!
+//! Another configuration is another value. It is prepared beside the one in force, takes over from
+//! that what is to live on (what is known of clients, passwords, servers and files), and changes
+//! nothing about it: until it is swapped in, there is nothing to take back.
 
 use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use pingora_core::connectors::http::Connector;
+use pingora_core::listeners::tls::Acceptor;
 
+use super::Tls;
 use super::compression::Encoders;
 use super::files::StaticFiles;
 use super::files::shelf::Shelf;
@@ -21,7 +26,8 @@ use super::ready::ReadyAnswers;
 use super::route::{PreparedRoute, Router};
 use super::security_headers::GeneralHeaders;
 use super::upstream::{Forward, Upstream};
-use crate::config::{Action, Compression, Config, Route};
+use crate::certificates::acme::Challenges;
+use crate::config::{Action, Compression, Config, Files, Route};
 
 /// Everything a request needs to be answered.
 pub(crate) struct Snapshot {
@@ -38,7 +44,18 @@ pub(crate) struct Snapshot {
     pub(crate) redirect: Option<Ports>,
     /// What was answered before and would be answered so again.
     pub(super) ready: ReadyAnswers,
-    closing: Arc<AtomicBool>,
+    /// Makes TLS connections; `None` where there are none.
+    pub(super) acceptor: Option<Acceptor>,
+    /// What a CA may ask for; `None` where certificates come from no CA.
+    pub(super) challenges: Option<Arc<Challenges>>,
+    shelf: Arc<Shelf>,
+}
+
+/// What a snapshot is made of beside the configuration.
+pub(super) struct Surroundings<'a> {
+    pub(super) redirect: Option<Ports>,
+    /// The snapshot in force, if there is one.
+    pub(super) before: Option<&'a Snapshot>,
 }
 
 /// What answers a route's requests.
@@ -55,19 +72,25 @@ impl Snapshot {
     ///
     /// # Errors
     /// A directory that can't be opened, with the line of its route.
-    pub(crate) fn prepare(
-        config: Arc<Config>,
-        redirect: Option<Ports>,
-        closing: Arc<AtomicBool>,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn prepare(config: Arc<Config>, around: Surroundings<'_>) -> anyhow::Result<Self> {
+        let before = around.before;
         let compression = Arc::new(config.compression.clone());
-        let shelf = Shelf::new().context("cannot start the thread that watches static files")?;
-        let upstreams = upstreams(&config)?;
+        let shelf = match before {
+            Some(before) => before.shelf.clone(),
+            None => Shelf::new().context("cannot start the thread that watches static files")?,
+        };
+        let upstreams = upstreams(&config, before)?;
+        let files = |files: &Files, compress| match before
+            .and_then(|before| before.files_like(files, compress, &compression))
+        {
+            Some(same) => Ok(same),
+            None => StaticFiles::open(files, compress, &compression, &shelf),
+        };
         let destinations = config
             .routes
             .iter()
             .map(|route| {
-                prepare(route, &compression, &shelf, &upstreams).with_context(|| match route.line {
+                prepare(route, &upstreams, &files).with_context(|| match route.line {
                     0 => "in a default route".to_owned(),
                     line => format!("in the route at line {line}"),
                 })
@@ -77,13 +100,48 @@ impl Snapshot {
             router: Router::new(&config),
             destinations,
             upstreams,
-            policies: Policies::new(&config),
+            policies: Policies::new(&config, before.map(|before| &before.policies)),
             headers: Arc::new(GeneralHeaders::new(&config)),
-            encoders: Arc::new(Encoders::new(config.compression.clone())),
-            redirect,
+            encoders: match before {
+                Some(before) if before.config.compression == config.compression => {
+                    before.encoders.clone()
+                }
+                _ => Arc::new(Encoders::new(config.compression.clone())),
+            },
+            redirect: around.redirect,
+            // Anew: the same question may have another answer now.
             ready: ReadyAnswers::new(config.server.ready_answers),
-            closing,
+            challenges: None,
+            acceptor: None,
+            shelf,
             config,
+        })
+    }
+
+    /// Has its TLS listeners speak by means of `tls`.
+    pub(super) fn speak(&mut self, tls: Option<Tls>) {
+        self.challenges = tls.as_ref().and_then(|tls| tls.challenges.clone());
+        self.acceptor = tls.map(|tls| Acceptor::from_server_config(tls.config));
+    }
+
+    /// The files of a route that has the same, with what is kept of them in memory.
+    fn files_like(
+        &self,
+        files: &Files,
+        compress: Option<bool>,
+        compression: &Compression,
+    ) -> Option<StaticFiles> {
+        if self.config.compression != *compression {
+            return None;
+        }
+        let mut routes = self.config.routes.iter().zip(&self.destinations);
+        routes.find_map(|(route, destination)| match (&route.action, destination) {
+            (Action::Files(known), Destination::Files(same))
+                if known == files && route.compress == compress =>
+            {
+                Some(same.clone())
+            }
+            _ => None,
         })
     }
 
@@ -100,16 +158,15 @@ impl Snapshot {
     pub(crate) fn destination(&self, route: Option<&PreparedRoute>) -> Option<&Destination> {
         route.map(|route| &self.destinations[route.index()])
     }
-
-    /// Whether connections are to end with the answer they are waiting for.
-    pub(crate) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Relaxed)
-    }
 }
 
-fn upstreams(config: &Config) -> anyhow::Result<BTreeMap<String, Arc<Upstream>>> {
+fn upstreams(
+    config: &Config,
+    before: Option<&Snapshot>,
+) -> anyhow::Result<BTreeMap<String, Arc<Upstream>>> {
     let each = config.upstreams.iter().map(|(name, upstream)| {
-        let upstream = Upstream::new(upstream.clone());
+        let known = before.and_then(|before| before.upstreams.get(name));
+        let upstream = Upstream::following(upstream, known);
         let upstream = upstream.map_err(|error| anyhow!("upstream {name}: {error}"))?;
         Ok((name.clone(), upstream))
     });
@@ -118,9 +175,8 @@ fn upstreams(config: &Config) -> anyhow::Result<BTreeMap<String, Arc<Upstream>>>
 
 fn prepare(
     route: &Route,
-    compression: &Arc<Compression>,
-    shelf: &Arc<Shelf>,
     upstreams: &BTreeMap<String, Arc<Upstream>>,
+    open: impl Fn(&Files, Option<bool>) -> anyhow::Result<StaticFiles>,
 ) -> anyhow::Result<Destination> {
     Ok(match &route.action {
         Action::App => Destination::App,
@@ -133,12 +189,7 @@ fn prepare(
             );
             Destination::Respond(Respond::not_found())
         }
-        Action::Files(files) => Destination::Files(StaticFiles::open(
-            files,
-            route.compress,
-            compression,
-            shelf,
-        )?),
+        Action::Files(files) => Destination::Files(open(files, route.compress)?),
         Action::Upstream {
             upstream,
             strip_prefix,

@@ -108,11 +108,14 @@ pub struct Status {
 }
 
 impl Managed {
-    /// Loads what is there, without waiting for anybody; makes throwaway certificates for the rest.
-    pub(super) fn load(
+    /// Loads what is there, without waiting for anybody; takes what is `known` where nothing is to be
+    /// read, and makes throwaway certificates for the rest.
+    pub(super) fn load<'a>(
         config: &Config,
         challenges: Arc<Challenges>,
+        known: impl Iterator<Item = &'a Served>,
     ) -> anyhow::Result<(Self, Vec<Served>)> {
+        let known: Vec<_> = known.filter(|known| known.source == Source::Acme).collect();
         let acme = &config.acme;
         let files = Files::new(
             &config.tls.certs_dir,
@@ -129,7 +132,13 @@ impl Managed {
             let seen = stored.as_ref().map(|pair| Seen::of(pair.facts()));
             served.push(match stored {
                 Some(pair) => serve(&name, pair),
-                None => throwaway(&name)?,
+                None => {
+                    let hosts = [HostPattern::Exact(name.clone())];
+                    match known.iter().find(|known| known.hosts == hosts) {
+                        Some(known) => Served::clone(known),
+                        None => throwaway(&name)?,
+                    }
+                }
             });
             keepers.push(Arc::new(Keeper::new(index, name, seen)));
         }
@@ -164,7 +173,14 @@ impl Managed {
         Ok((managed, served))
     }
 
-    /// Keeps every name's certificate fresh until `shutdown` says true or its sender is gone, and then
+    /// Whether it is the CA, and the storage, that `acme` names.
+    pub(super) fn asks_the_same(&self, acme: &Acme) -> bool {
+        let settings = &self.shared.settings;
+        (&settings.directory, settings.storage) == (&acme.directory, acme.storage)
+    }
+
+    /// Keeps every name's certificate fresh until `shutdown` says true or its sender is gone, or until
+    /// all orders are at their end after these certificates were retired; then it
     /// tells `acme.webhook` what is left to tell, however long that takes. `https` is where our own
     /// listeners are.
     pub(super) async fn run(
@@ -175,18 +191,20 @@ impl Managed {
     ) {
         let https: Arc<[Listener]> = https.into();
         let mut tasks = JoinSet::new();
+        let mut others = JoinSet::new();
         for keeper in &self.keepers {
             let (keeper, shared) = (Arc::clone(keeper), Arc::clone(&self.shared));
             let (certificates, https) = (Arc::clone(certificates), Arc::clone(&https));
+            let retired = certificates.is_retired.subscribe();
             tasks.spawn(async move {
-                let keep = || keeper.run(&shared, &certificates, &https);
+                let keep = || keeper.run(&shared, &certificates, &https, retired.clone());
                 supervised(keeper.name(), &certificates.panics, PAUSES, keep).await;
             });
         }
         if let Some(instances) = &self.instances {
             let (instances, keepers) = (Arc::clone(instances), self.keepers.clone());
             let certificates = Arc::clone(certificates);
-            tasks.spawn(async move {
+            others.spawn(async move {
                 let look = |name: Option<&str>| {
                     for keeper in &keepers {
                         if name.is_none_or(|name| name == keeper.name()) {
@@ -205,9 +223,14 @@ impl Managed {
             }
         });
         let stopped = async {
-            let _ = shutdown.wait_for(|stop| *stop).await;
+            tokio::select! {
+                _ = shutdown.wait_for(|stop| *stop) => {}
+                // Each ends when it is retired.
+                () = async { while tasks.join_next().await.is_some() {} } => {}
+            }
             // No order goes on; what runs is taken up at the next start.
             tasks.shutdown().await;
+            others.shutdown().await;
             if let Some(webhook) = &self.shared.webhook {
                 webhook.close();
             }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::finding::{Finding, Grade};
 use crate::cli::healthcheck;
 use crate::config::{Challenge, Config, TlsMode};
-use crate::edge::listeners;
+use crate::edge::listeners::{self, AtHand};
 
 /// For an answer from this machine.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -89,7 +89,7 @@ fn judge_proofs(challenges: &[Challenge], http: &[u16], https: &[u16]) -> Option
 
 async fn holder(config: &Config, key: &str, address: SocketAddr, tls: bool) -> Holder {
     // Bound for a moment, and free again at once.
-    let Err(refusal) = listeners::bind(key, &[address]) else {
+    let Err(refusal) = listeners::bind(key, &[address], &mut AtHand::nothing()) else {
         return Holder::Free;
     };
     let asked = healthcheck::exchange(config, address, tls, "/healthz");

@@ -4,7 +4,7 @@ use super::*;
 use crate::config::keys::{Kind, ROOT};
 
 /// As much as a configuration can have.
-const FULL: &str = r#"
+pub(super) const FULL: &str = r#"
 [server]
 http = ["127.0.0.1:80", ":8081"]
 hosts = ["localhost", "*.example.com"]

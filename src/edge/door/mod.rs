@@ -5,7 +5,7 @@
 //! 3. If it is [`simple`] and its answer is [`ready`](super::ready), give it ([`replay`]).
 //! 4. Else lend the connection ([`wire`]) to Pingora, which runs the request through `edge::proxy`.
 //! 5. If it comes back, go on; at shutdown an idle connection ends at once, and a busy one says
-//!    `Connection: close` with its answer.
+//!    `Connection: close` with its answer; when only its listener goes, an idle one may ask once more.
 
 mod deadline;
 pub(super) mod head;
@@ -25,7 +25,7 @@ use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{Shutdown, Stream};
 use pingora_core::server::ShutdownWatch;
-use pingora_proxy::HttpProxy;
+use pingora_proxy::{HttpProxy, Session};
 use tokio::time::Instant;
 
 use self::deadline::Deadline;
@@ -34,6 +34,7 @@ use self::replay::Outcome;
 pub(super) use self::wire::Wire;
 use super::Edge;
 use super::connection::Peer;
+use super::farewell::Stage;
 use super::proxy::Proxy;
 use super::ready::{Given, Tape};
 
@@ -45,6 +46,14 @@ pub(super) fn check_request_line(method: &str, target: &str) -> Result<(), Statu
     head::check_method(method.as_bytes())
         .and_then(|()| head::check_target(method, target))
         .map_or_else(|refusal| Err(refusal.status), |_| Ok(()))
+}
+
+/// Whether the answer to the request of `session` is to be the last of its connection. HTTP/2 tells
+/// its clients in another way.
+pub(super) fn is_last_answer(session: &Session) -> bool {
+    let stream = session.as_downstream().stream();
+    let wire = stream.and_then(|stream| (**stream).as_any().downcast_ref::<Wire>());
+    wire.is_some_and(Wire::is_at_its_end)
 }
 
 /// What keeps the answer that is written to `stream`, if something does.
@@ -60,12 +69,12 @@ pub(super) async fn serve(
     peer: &Peer,
     shutdown: &ShutdownWatch,
 ) {
-    let mut watched = shutdown.clone();
     let mut waiting = Waiting {
         deadline: Deadline::new(),
-        closing: pin!(super::closing(&mut watched)),
+        leaving: pin!(peer.farewell.reached(Stage::Leaving)),
     };
-    let mut wire = Box::new(Wire::new(stream, edge.timeouts().write_idle));
+    let write_idle = edge.timeouts().write_idle;
+    let mut wire = Box::new(Wire::new(stream, write_idle, peer.farewell.clone()));
     let mut given = Given::none(edge);
     loop {
         let head = match next_head(&mut wire, edge, &mut waiting).await {
@@ -103,8 +112,8 @@ enum Next {
 /// neither a timer nor a watch.
 struct Waiting<'a, F> {
     deadline: Deadline,
-    /// Resolves at shutdown.
-    closing: Pin<&'a mut F>,
+    /// Resolves when nothing is to be waited for any more.
+    leaving: Pin<&'a mut F>,
 }
 
 async fn next_head(
@@ -124,7 +133,7 @@ async fn next_head(
         let more = tokio::select! {
             biased;
             read = wire.read_more() => matches!(read, Ok(true)),
-            () = waiting.closing.as_mut() => false,
+            () = waiting.leaving.as_mut() => false,
             () = waiting.deadline.reached(Instant::now() + timeouts.keepalive) => false,
         };
         if !more {

@@ -1,7 +1,7 @@
 //! A ready answer, given at the door.
 //!
-//! Who asks, the request's id and the line in the access log are as for every request; at shutdown
-//! nothing is ready any more, for the normal way says `Connection: close`.
+//! Who asks, the request's id and the line in the access log are as for every request; at its connection's
+//! end nothing is ready any more, for the normal way says `Connection: close`.
 
 use std::io;
 use std::net::IpAddr;
@@ -86,7 +86,7 @@ fn seek(
     head_length: usize,
     simple: &Simple,
 ) -> Sought<Reply> {
-    if snapshot.is_closing() {
+    if peer.farewell.has_begun() {
         return Sought::Never;
     }
     let (ahead, replies) = wire.dialogue();
@@ -153,7 +153,7 @@ fn log(
 ) {
     // The strict reading has let only ASCII through in these.
     let text = |span: simple::Span| std::str::from_utf8(span.read(head)).unwrap_or_default();
-    edge.access_log.write(&Line {
+    edge.access_log.load().write(&Line {
         client: reply.client,
         request: Some(Request {
             method: if simple.is_head { "HEAD" } else { "GET" },

@@ -32,6 +32,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::head::Framing;
+use crate::edge::farewell::Farewell;
 use crate::edge::ready::Tape;
 
 /// Most bytes kept of what a client sends before its turn.
@@ -64,6 +65,7 @@ pub(in crate::edge) struct Wire {
     /// Whether the last write is still pending.
     backlog: Arc<AtomicBool>,
     closing: Closing,
+    farewell: Arc<Farewell>,
 }
 
 /// What closing means, and how far it has come.
@@ -77,7 +79,7 @@ enum Closing {
 }
 
 impl Wire {
-    pub(super) fn new(inner: Stream, write_idle: Duration) -> Self {
+    pub(super) fn new(inner: Stream, write_idle: Duration, farewell: Arc<Farewell>) -> Self {
         Self {
             inner,
             ahead: BytesMut::new(),
@@ -90,12 +92,17 @@ impl Wire {
             stalled: None,
             backlog: Arc::default(),
             closing: Closing::Plain,
+            farewell,
         }
     }
 
     /// A wire that lets every byte through and listens to the client when it closes.
-    pub(in crate::edge) fn of_another_protocol(inner: Stream, write_idle: Duration) -> Self {
-        let mut wire = Self::new(inner, write_idle);
+    pub(in crate::edge) fn of_another_protocol(
+        inner: Stream,
+        write_idle: Duration,
+        farewell: Arc<Farewell>,
+    ) -> Self {
+        let mut wire = Self::new(inner, write_idle, farewell);
         wire.body = Framing::Upgrade;
         wire.closing = Closing::Listening;
         wire
@@ -104,6 +111,11 @@ impl Wire {
     /// True while the client has yet to take what was written.
     pub(in crate::edge) fn backlog(&self) -> Arc<AtomicBool> {
         self.backlog.clone()
+    }
+
+    /// Whether the connection ends with the answer it is waiting for.
+    pub(super) fn is_at_its_end(&self) -> bool {
+        self.farewell.has_begun()
     }
 
     /// What has been read of the next head, and perhaps more.

@@ -60,7 +60,8 @@ const NOT_FOUND_PAGE: &str = "404.html";
 /// How often a file that changes while it is read is looked at again.
 const ATTEMPTS: usize = 4;
 
-/// The files of one route.
+/// The files of one route. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct StaticFiles {
     shared: Arc<Shared>,
 }

@@ -4,11 +4,12 @@
 //! other has a task of its own, in which Pingora runs it through `edge::proxy`.
 //!
 //! The client has `timeouts.header` for its preface and `timeouts.keepalive` to be idle in; the
-//! streams, header list and malformed streams of one connection are bounded. At shutdown the client
+//! streams, header list and malformed streams of one connection are bounded. When its listener goes the client
 //! is told (GOAWAY), and what it has begun is finished.
 
 mod replay;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use self::replay::Outcome;
 use super::Edge;
 use super::connection::Peer;
 use super::door::Wire;
+use super::farewell::Stage;
 use super::proxy::Proxy;
 use super::ready::Given;
 
@@ -61,11 +63,11 @@ pub(super) async fn serve(
     let timeouts = edge.timeouts();
     // A client that still sends (acknowledges, opens windows) when we close would be answered with a
     // reset, and what it hasn't read yet would be lost.
-    let stream = Wire::of_another_protocol(stream, timeouts.write_idle);
+    let farewell = peer.farewell.clone();
+    let stream = Wire::of_another_protocol(stream, timeouts.write_idle, farewell);
     let backlog = stream.backlog();
     let stream: Stream = Box::new(stream);
     let preface = timeout(timeouts.header, handshake(stream, Some(options())));
-    let mut closing = shutdown.clone();
     let mut connection = tokio::select! {
         biased;
         connection = preface => match connection {
@@ -73,8 +75,9 @@ pub(super) async fn serve(
             Ok(Err(_)) | Err(_) => return,
         },
         // Nothing has been asked yet, so nothing is lost.
-        () = super::closing(&mut closing) => return,
+        () = peer.farewell.reached(Stage::Leaving) => return,
     };
+    let mut last = pin!(peer.farewell.reached(Stage::LastAnswer));
 
     let running = Running::none();
     let mut given = Given::none(edge);
@@ -83,7 +86,7 @@ pub(super) async fn serve(
     loop {
         let accepted = tokio::select! {
             biased;
-            () = super::closing(&mut closing), if !going_away => {
+            () = last.as_mut(), if !going_away => {
                 connection.graceful_shutdown();
                 going_away = true;
                 continue;

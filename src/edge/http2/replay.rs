@@ -1,7 +1,7 @@
 //! A ready answer, given where the request is read: no task, no way through Pingora's phases.
 //!
-//! Who asks, the request's id and the line in the access log are as for every request; at shutdown
-//! nothing is ready any more. What the client has no room for yet is left to a task.
+//! Who asks, the request's id and the line in the access log are as for every request; at its connection's
+//! end nothing is ready any more. What the client has no room for yet is left to a task.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -85,7 +85,7 @@ fn seek(
     simple: &Simple<'_>,
     request: &RequestHeader,
 ) -> Sought<Reply> {
-    if snapshot.is_closing() {
+    if peer.farewell.has_begun() {
         return Sought::Never;
     }
     let trusted = &snapshot.config.server.trusted_proxies;
@@ -133,7 +133,7 @@ async fn give(edge: Arc<Edge>, mut session: HttpSession, reply: Reply, started: 
     let host = request.uri.authority().map(uri::Authority::as_str);
     let host = host.or_else(|| std::str::from_utf8(field(header::HOST)?).ok());
     let status = session.response_written().map(|head| head.status.as_u16());
-    edge.access_log.write(&Line {
+    edge.access_log.load().write(&Line {
         client: reply.client,
         request: Some(Request {
             method: request.method.as_str(),

@@ -37,6 +37,7 @@ pub(crate) struct Policies {
     routes: Vec<Policy>,
     /// In the order of their names.
     limits: Vec<Arc<Limit>>,
+    passwords: Arc<Passwords>,
 }
 
 /// What one route asks.
@@ -83,14 +84,19 @@ enum Mark {
 }
 
 impl Policies {
-    /// Prepares the policies of `config`.
-    pub(crate) fn new(config: &Config) -> Self {
+    /// Prepares the policies of `config`. Of those in force `before` it keeps the passwords that were
+    /// right, and the buckets of each limit that stays as it is.
+    pub(crate) fn new(config: &Config, before: Option<&Self>) -> Self {
+        let known = |name: &str| before?.limits.iter().find(|limit| limit.name() == name);
         let limits: HashMap<&str, Arc<Limit>> = config
             .rate_limits
             .iter()
-            .map(|(name, limit)| (name.as_str(), Arc::new(Limit::new(limit.clone()))))
+            .map(|(name, limit)| (name.as_str(), Limit::following(limit, known(name))))
             .collect();
-        let passwords = Arc::new(Passwords::new());
+        let passwords = match before {
+            Some(before) => before.passwords.clone(),
+            None => Arc::new(Passwords::new()),
+        };
         let routes = config
             .routes
             .iter()
@@ -98,7 +104,11 @@ impl Policies {
             .collect();
         let mut limits: Vec<_> = limits.into_values().collect();
         limits.sort_by(|one, two| one.name().cmp(two.name()));
-        Self { routes, limits }
+        Self {
+            routes,
+            limits,
+            passwords,
+        }
     }
 
     /// The policy of the route at `index`.

@@ -30,7 +30,8 @@ const ACME_PATH: &str = "/.well-known/acme-challenge/";
 pub(super) struct Limit {
     config: Arc<RateLimit>,
     buckets: Buckets,
-    refused: AtomicU64,
+    /// Shared with the limits of this name before, so that the count only grows.
+    refused: Arc<AtomicU64>,
 }
 
 /// The limits of one route.
@@ -52,12 +53,21 @@ enum Key<'a> {
 }
 
 impl Limit {
-    pub(super) fn new(config: Arc<RateLimit>) -> Self {
-        Self {
-            buckets: Buckets::new(config.rate.interval(), config.burst),
-            refused: AtomicU64::new(0),
-            config,
+    /// The limit that `config` defines: the one `before` with all that it knows of clients, if
+    /// nothing else was defined there.
+    pub(super) fn following(config: &Arc<RateLimit>, before: Option<&Arc<Self>>) -> Arc<Self> {
+        if let Some(before) = before
+            && before.config == *config
+        {
+            return before.clone();
         }
+        Arc::new(Self {
+            buckets: Buckets::new(config.rate.interval(), config.burst),
+            refused: before
+                .map(|before| before.refused.clone())
+                .unwrap_or_default(),
+            config: config.clone(),
+        })
     }
 
     pub(super) fn name(&self) -> &str {

@@ -4,6 +4,7 @@
 //! fact is a number of its own, and none has to agree with another to the instant.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,14 @@ pub(crate) struct Endpoint {
     pub(super) weight: u32,
     /// How to reach it, before a request has its say.
     pub(super) peer: HttpPeer,
-    pub(super) health: Streak,
+    record: Arc<Record>,
+}
+
+/// What is known of an address, however it is reached.
+#[derive(Debug)]
+struct Record {
+    /// Checks in a row that say the opposite of what is believed.
+    streak: AtomicU32,
     /// Requests it is answering.
     running: AtomicUsize,
     /// Failures since its last success.
@@ -32,10 +40,6 @@ pub(crate) struct Endpoint {
     failed: AtomicU64,
     began: Instant,
 }
-
-/// Checks in a row that say the opposite of what is believed.
-#[derive(Default)]
-pub(super) struct Streak(pub(super) AtomicU32);
 
 /// How an endpoint is, for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,14 +74,24 @@ impl Endpoint {
             server,
             weight,
             peer,
-            health: Streak::default(),
-            running: AtomicUsize::new(0),
-            failures: AtomicU32::new(0),
-            out_until: AtomicU64::new(0),
-            unhealthy: AtomicBool::new(false),
-            requests: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            began: Instant::now(),
+            record: Arc::new(Record {
+                streak: AtomicU32::new(0),
+                running: AtomicUsize::new(0),
+                failures: AtomicU32::new(0),
+                out_until: AtomicU64::new(0),
+                unhealthy: AtomicBool::new(false),
+                requests: AtomicU64::new(0),
+                failed: AtomicU64::new(0),
+                began: Instant::now(),
+            }),
+        }
+    }
+
+    /// The same address, another place or way to reach it; what is known of it is one.
+    pub(super) fn moved(&self, server: usize, weight: u32, peer: HttpPeer) -> Self {
+        Self {
+            record: self.record.clone(),
+            ..Self::new(server, weight, peer)
         }
     }
 
@@ -87,10 +101,10 @@ impl Endpoint {
 
     /// Whether it may be given a request.
     pub(super) fn is_in(&self) -> bool {
-        if self.unhealthy.load(Ordering::Relaxed) {
+        if self.record.unhealthy.load(Ordering::Relaxed) {
             return false;
         }
-        match self.out_until.load(Ordering::Relaxed) {
+        match self.record.out_until.load(Ordering::Relaxed) {
             0 => true,
             until => self.now() >= until,
         }
@@ -99,54 +113,63 @@ impl Endpoint {
     /// Gives it a request. One whose time is over gets this one on trial, and no other until the
     /// answer is there or `trial` is over.
     pub(super) fn begin(&self, trial: Duration) {
-        self.running.fetch_add(1, Ordering::Relaxed);
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        if self.out_until.load(Ordering::Relaxed) != 0 {
-            self.out_until
+        self.record.running.fetch_add(1, Ordering::Relaxed);
+        self.record.requests.fetch_add(1, Ordering::Relaxed);
+        if self.record.out_until.load(Ordering::Relaxed) != 0 {
+            self.record
+                .out_until
                 .store(self.now() + millis(trial), Ordering::Relaxed);
         }
     }
 
     /// The request it was given is over.
     pub(super) fn end(&self) {
-        self.running.fetch_sub(1, Ordering::Relaxed);
+        self.record.running.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(super) fn running(&self) -> usize {
-        self.running.load(Ordering::Relaxed)
+        self.record.running.load(Ordering::Relaxed)
     }
 
     /// It has answered; whether that is news.
     pub(super) fn succeeded(&self) -> bool {
         // Read first: a fact that all cores only read stays in all their caches.
-        if self.failures.load(Ordering::Relaxed) != 0 {
-            self.failures.store(0, Ordering::Relaxed);
+        if self.record.failures.load(Ordering::Relaxed) != 0 {
+            self.record.failures.store(0, Ordering::Relaxed);
         }
-        self.out_until.load(Ordering::Relaxed) != 0
-            && self.out_until.swap(0, Ordering::Relaxed) != 0
+        self.record.out_until.load(Ordering::Relaxed) != 0
+            && self.record.out_until.swap(0, Ordering::Relaxed) != 0
     }
 
     /// It has failed; whether that is the failure too many. `eject_after` 0 is never.
     pub(super) fn failed(&self, eject_after: u32, eject_for: Duration) -> bool {
-        self.failed.fetch_add(1, Ordering::Relaxed);
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        self.record.failed.fetch_add(1, Ordering::Relaxed);
+        let failures = self.record.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if eject_after == 0 || failures < eject_after {
             return false;
         }
         let until = self.now() + millis(eject_for);
-        self.out_until.swap(until, Ordering::Relaxed) == 0
+        self.record.out_until.swap(until, Ordering::Relaxed) == 0
     }
 
     pub(super) fn is_unhealthy(&self) -> bool {
-        self.unhealthy.load(Ordering::Relaxed)
+        self.record.unhealthy.load(Ordering::Relaxed)
+    }
+
+    /// Checks in a row that say the opposite of what is believed.
+    pub(super) fn streak(&self) -> &AtomicU32 {
+        &self.record.streak
     }
 
     pub(super) fn set_unhealthy(&self, unhealthy: bool) {
-        self.unhealthy.store(unhealthy, Ordering::Relaxed);
+        self.record.unhealthy.store(unhealthy, Ordering::Relaxed);
     }
 
     pub(super) fn facts(&self) -> Facts {
-        let condition = match (self.is_unhealthy(), self.out_until.load(Ordering::Relaxed)) {
+        let condition = match (
+            self.is_unhealthy(),
+            self.record.out_until.load(Ordering::Relaxed),
+        ) {
             (true, _) => Condition::Unhealthy,
             (false, 0) => Condition::Up,
             (false, _) => Condition::Ejected,
@@ -155,14 +178,14 @@ impl Endpoint {
             server: self.label.clone(),
             condition,
             running: self.running(),
-            requests: self.requests.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
+            requests: self.record.requests.load(Ordering::Relaxed),
+            failed: self.record.failed.load(Ordering::Relaxed),
         }
     }
 
     /// Milliseconds since it is known; never 0.
     fn now(&self) -> u64 {
-        millis(self.began.elapsed()) + 1
+        millis(self.record.began.elapsed()) + 1
     }
 }
 

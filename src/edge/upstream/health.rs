@@ -127,7 +127,7 @@ fn own_name(config: &config::Upstream, endpoint: &Endpoint) -> HeaderValue {
 
 fn judge(upstream: &str, check: &HealthCheck, endpoint: &Endpoint, outcome: Result<(), String>) {
     let believed = endpoint.is_unhealthy();
-    let streak = &endpoint.health.0;
+    let streak = endpoint.streak();
     if outcome.is_err() == believed {
         streak.store(0, Ordering::Relaxed);
         return;

@@ -8,7 +8,8 @@
 //! 3. [`tries`]: what came of it, and whether another is asked.
 //! 4. [`hop_by_hop`]: what of the answer is not for the client, or [`failure`]: what it gets instead.
 //!
-//! Meanwhile [`names`] are looked up, and [`health`] asks the servers how they are.
+//! Meanwhile [`names`] are looked up, and [`health`] asks the servers how they are. What is known of
+//! servers outlives a change of the configuration ([`past`]).
 
 mod balance;
 mod endpoint;
@@ -18,13 +19,14 @@ mod health;
 mod hop_by_hop;
 mod lookup;
 mod names;
+mod past;
 mod patience;
 mod peer;
 mod tries;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderValue;
@@ -32,6 +34,7 @@ use pingora_core::connectors::http::Connector;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use self::balance::Endpoints;
@@ -40,6 +43,7 @@ pub use self::endpoint::{Condition, Facts};
 pub(crate) use self::failure::status_of;
 pub(crate) use self::forward::Forward;
 pub(crate) use self::hop_by_hop::remove_hop_by_hop;
+use self::past::Past;
 use self::peer::Peers;
 pub(crate) use self::peer::Wish;
 pub(crate) use self::tries::{Tries, Try};
@@ -57,34 +61,71 @@ pub(crate) struct Upstream {
     trouble: ArcSwapOption<String>,
     /// Told that an address is not what it was.
     moved: Arc<Notify>,
+    /// What keeps watch; it ends with the upstream.
+    watch: OnceLock<JoinSet<()>>,
 }
 
 impl Upstream {
+    /// The upstream that `config` defines: the one `before`, if nothing else was defined there; else
+    /// with what is known of the servers that stay.
+    ///
     /// # Errors
     /// A socket's path that the system can't take.
-    pub(crate) fn new(config: Arc<config::Upstream>) -> Result<Arc<Self>> {
-        let peers = Peers::new(&config);
-        let endpoints = names::endpoints(&config, &peers, &names::written(&config), &[])?;
+    pub(crate) fn following(
+        config: &Arc<config::Upstream>,
+        before: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>> {
+        if let Some(before) = before
+            && before.config == *config
+        {
+            return Ok(before.clone());
+        }
+        let peers = Peers::new(config);
+        let past = Past::of(before, config);
+        let found = past.found();
+        let endpoints = names::endpoints(config, &peers, &found, |place, peer| {
+            past.endpoint(place, peer)
+        })?;
+        let names = names::names(config);
+        let is_known = |(place, ..): &(usize, _, _)| !found[*place].is_empty();
         Ok(Arc::new(Self {
-            looked_up: watch::Sender::new(names::names(&config).is_empty()),
+            looked_up: watch::Sender::new(names.iter().all(is_known)),
             peers,
             endpoints: ArcSwap::from_pointee(endpoints),
             turn: AtomicUsize::new(0),
             trouble: ArcSwapOption::empty(),
             moved: Arc::new(Notify::new()),
-            config,
+            watch: OnceLock::new(),
+            config: config.clone(),
         }))
     }
 
-    /// Looks names up and asks for health from now on, until the upstream is dropped. Must be called
-    /// within a tokio runtime. `connector` makes the connections of health checks.
+    /// Looks names up and asks for health from now on, until the upstream is dropped; called again,
+    /// it changes nothing. Must be called within a tokio runtime. `connector` makes the connections
+    /// of health checks.
     pub(crate) fn keep_watch(self: &Arc<Self>, connector: impl FnOnce() -> Arc<Connector>) {
-        if !*self.looked_up.borrow() {
-            tokio::spawn(names::keep_looking(Arc::downgrade(self)));
+        self.watch.get_or_init(|| {
+            let mut watch = JoinSet::new();
+            if !names::names(&self.config).is_empty() {
+                watch.spawn(names::keep_looking(Arc::downgrade(self)));
+            }
+            if self.config.health.is_some() {
+                watch.spawn(health::keep_asking(Arc::downgrade(self), connector()));
+            }
+            watch
+        });
+    }
+
+    /// Where its servers are, as far as that is known.
+    fn found(&self) -> Vec<names::Found> {
+        let mut found = names::written(&self.config);
+        for (place, ..) in names::names(&self.config) {
+            let endpoints = self.endpoints.load();
+            let of_server = endpoints.all.iter().filter(|each| each.server == place);
+            let addresses = of_server.filter_map(|each| each.address().as_inet().copied());
+            found[place] = addresses.collect();
         }
-        if self.config.health.is_some() {
-            tokio::spawn(health::keep_asking(Arc::downgrade(self), connector()));
-        }
+        found
     }
 
     /// The next server to ask, other than those that were, noted in `tries`.
@@ -161,7 +202,8 @@ impl Upstream {
 
     fn replace(&self, found: &[names::Found]) {
         let before = self.endpoints.load();
-        match names::endpoints(&self.config, &self.peers, found, &before.all) {
+        let known = names::known_in(&before);
+        match names::endpoints(&self.config, &self.peers, found, known) {
             Ok(endpoints) => self.endpoints.store(Arc::new(endpoints)),
             Err(error) => tracing::error!(upstream = self.config.name, %error, "no endpoints"),
         }

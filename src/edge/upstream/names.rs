@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use pingora_core::upstreams::peer::HttpPeer;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Upstream;
@@ -46,12 +47,12 @@ pub(super) fn names(config: &config::Upstream) -> Vec<(usize, String, u16)> {
     config.servers.iter().enumerate().filter_map(name).collect()
 }
 
-/// The endpoints at `found`. One that was there before stays the same, with all that is known of it.
+/// The endpoints at `found`; `known` has those that were there before, with all that is known of them.
 pub(super) fn endpoints(
     config: &config::Upstream,
     peers: &Peers,
     found: &[Found],
-    before: &[Arc<Endpoint>],
+    known: impl Fn(usize, &HttpPeer) -> Option<Arc<Endpoint>>,
 ) -> pingora_core::Result<Endpoints> {
     let mut all: Vec<Arc<Endpoint>> = Vec::new();
     for (place, (server, found)) in config.servers.iter().zip(found).enumerate() {
@@ -63,10 +64,7 @@ pub(super) fn endpoints(
                 .collect(),
         };
         for peer in reached {
-            let known = before
-                .iter()
-                .find(|endpoint| endpoint.server == place && *endpoint.address() == peer._address);
-            all.push(known.cloned().unwrap_or_else(|| {
+            all.push(known(place, &peer).unwrap_or_else(|| {
                 // A name with several addresses has the weight at each: its share grows with it.
                 Arc::new(Endpoint::new(place, server.weight, peer))
             }));
@@ -75,11 +73,20 @@ pub(super) fn endpoints(
     Ok(Endpoints::new(all))
 }
 
+/// The endpoints among `before`, as they are.
+pub(super) fn known_in(before: &Endpoints) -> impl Fn(usize, &HttpPeer) -> Option<Arc<Endpoint>> {
+    |place, peer| {
+        let mut before = before.all.iter();
+        let known = before.find(|known| known.server == place && *known.address() == peer._address);
+        known.cloned()
+    }
+}
+
 /// Looks the names up for as long as there is an upstream.
 pub(super) async fn keep_looking(upstream: Weak<Upstream>) {
     let Some((mut found, names)) = upstream
         .upgrade()
-        .map(|upstream| (written(&upstream.config), names(&upstream.config)))
+        .map(|upstream| (upstream.found(), names(&upstream.config)))
     else {
         return;
     };
@@ -173,14 +180,14 @@ mod tests {
             let labels = endpoints.all.iter();
             labels.map(|endpoint| endpoint.label.clone()).collect()
         };
-        let first = endpoints(&config, &peers, &found, &[]).unwrap();
+        let first = endpoints(&config, &peers, &found, |_, _| None).unwrap();
         assert_eq!(labels(&first), ["127.0.0.1:1", "unix:/app.sock"]);
         assert_eq!(names(&config), [(1, "app.test".to_owned(), 80)]);
 
         found[1] = ["10.0.0.1:80", "10.0.0.2:80"]
             .map(|at| at.parse().unwrap())
             .into();
-        let second = endpoints(&config, &peers, &found, &first.all).unwrap();
+        let second = endpoints(&config, &peers, &found, known_in(&first)).unwrap();
         let expected = [
             "127.0.0.1:1",
             "10.0.0.1:80",
@@ -194,7 +201,7 @@ mod tests {
             "10.0.0.2:80".parse().unwrap(),
             "10.0.0.3:80".parse().unwrap(),
         ];
-        let third = endpoints(&config, &peers, &found, &second.all).unwrap();
+        let third = endpoints(&config, &peers, &found, known_in(&second)).unwrap();
         assert!(Arc::ptr_eq(&third.all[0], &first.all[0]));
         assert!(Arc::ptr_eq(&third.all[1], &second.all[2]));
         assert_eq!(third.all[2].label, "10.0.0.3:80");

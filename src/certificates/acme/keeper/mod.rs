@@ -102,12 +102,13 @@ impl Keeper {
         self.wake.notify_one();
     }
 
-    /// Looks again and again, for ever.
+    /// Looks again and again, until others have taken the place of these certificates.
     pub(super) async fn run(
         &self,
         shared: &Shared,
         certificates: &Certificates,
         https: &[Listener],
+        mut retired: watch::Receiver<bool>,
     ) {
         let look = Look {
             keeper: self,
@@ -120,6 +121,7 @@ impl Keeper {
             tokio::select! {
                 () = tokio::time::sleep(pause.max(SHORTEST)) => {}
                 () = self.wake.notified() => {}
+                _ = retired.wait_for(|retired| *retired) => return,
             }
         }
     }

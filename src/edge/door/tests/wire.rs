@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::super::head::Framing;
 use super::super::wire::Wire;
+use crate::edge::farewell::Farewell;
 
 const WRITE_IDLE: Duration = Duration::from_mins(1);
 /// Longer than anything here waits; with the clock paused it passes at once.
@@ -17,7 +18,10 @@ const HEAD: &str = "HEAD";
 /// A client and the server's end of its connection, with room for `room` bytes on the way.
 fn connected(room: usize) -> (DuplexStream, Wire) {
     let (client, server) = duplex(room);
-    (client, Wire::new(Box::new(server), WRITE_IDLE))
+    (
+        client,
+        Wire::new(Box::new(server), WRITE_IDLE, Farewell::new()),
+    )
 }
 
 /// Reads until `count` bytes are there that nobody has taken.
