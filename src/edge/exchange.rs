@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::client_address::Proto;
 use super::freshness::Freshness;
+use super::measure::RouteCells;
 use super::request_id::{self, X_REQUEST_ID};
 use super::route::PreparedRoute;
 use super::snapshot::{Destination, Snapshot};
@@ -72,6 +73,12 @@ impl Exchange {
     /// What answers the request, once it is routed.
     pub(crate) fn destination(&self) -> Option<&Destination> {
         self.snapshot.destination(self.route.as_deref())
+    }
+
+    /// Where the request is counted, once it is routed.
+    pub(super) fn cells(&self) -> Option<&'static RouteCells> {
+        let route = self.route.as_deref()?;
+        Some(self.snapshot.cells(route))
     }
 
     /// The headers that tell an app or upstream who asked, and over what.

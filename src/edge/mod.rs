@@ -7,7 +7,7 @@
 //! a CA, [`admission`] says of all others whether and where, [`policy`] who may and how often, and
 //! [`files`], the [`bridge`] to the app, a [`fixed`] answer or an [`upstream`] answer it through
 //! [`reply`]; [`compression`] and [`security_headers`] work on every answer, [`access_log`] tells
-//! of it.
+//! of it, and [`measure`] counts it.
 
 pub(crate) mod access_log;
 mod acme_challenge;
@@ -28,6 +28,7 @@ pub(crate) mod host_name;
 mod http2;
 pub(crate) mod limits;
 pub mod listeners;
+mod measure;
 mod outgoing;
 mod plain_http;
 mod policy;
@@ -65,6 +66,8 @@ use self::connection::Connection;
 pub use self::figures::Figures;
 use self::limits::Connections;
 use self::listeners::Bound;
+use self::measure::Measures;
+pub use self::measure::{Requests, RouteFigures, StatusClass};
 use self::plain_http::Ports;
 use self::proxy::Proxy;
 use self::snapshot::Snapshot;
@@ -85,8 +88,7 @@ pub(crate) struct Edge {
     pub(crate) challenges: Option<Arc<Challenges>>,
     /// Connections that `server.proxy_protocol` has ended.
     proxy_protocol_refused: AtomicU64,
-    /// Ready answers given; connections count theirs when they end.
-    ready_answers: AtomicU64,
+    pub(crate) measures: &'static Measures,
 }
 
 /// The sockets of one configuration, bound and not yet served.
@@ -150,18 +152,20 @@ pub fn start(
     let closing = Arc::new(AtomicBool::new(false));
     let redirect = sockets.redirect_ports(config);
     let access_log = AccessLog::new(&config.log, output.clone());
+    let measures = Measures::forever(config.server.workers);
     let edge = Arc::new(Edge {
         snapshot: ArcSwap::from_pointee(Snapshot::prepare(
             config.clone(),
             redirect,
             closing.clone(),
+            measures,
         )?),
         app,
         connections: Connections::new(),
         access_log,
         challenges: tls.as_ref().and_then(|tls| tls.challenges.clone()),
         proxy_protocol_refused: AtomicU64::new(0),
-        ready_answers: AtomicU64::new(0),
+        measures,
     });
     let proxy = Arc::new(http_proxy(&pingora_conf(config), Proxy::new(edge.clone())));
 

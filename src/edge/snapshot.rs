@@ -15,6 +15,7 @@ use super::files::StaticFiles;
 use super::files::shelf::Shelf;
 use super::fixed::{Redirect, Respond};
 use super::freshness::Freshness;
+use super::measure::{Measures, RouteCells};
 use super::plain_http::Ports;
 use super::policy::Policies;
 use super::ready::ReadyAnswers;
@@ -29,6 +30,8 @@ pub(crate) struct Snapshot {
     pub(crate) router: Router,
     /// What each route leads to, by the route's index.
     pub(crate) destinations: Vec<Destination>,
+    /// Where each route's requests are counted, by the route's index.
+    pub(super) cells: Vec<&'static RouteCells>,
     /// By name; what is known of their servers is shared by all routes.
     pub(crate) upstreams: BTreeMap<String, Arc<Upstream>>,
     pub(crate) policies: Policies,
@@ -59,6 +62,7 @@ impl Snapshot {
         config: Arc<Config>,
         redirect: Option<Ports>,
         closing: Arc<AtomicBool>,
+        measures: &Measures,
     ) -> anyhow::Result<Self> {
         let compression = Arc::new(config.compression.clone());
         let shelf = Shelf::new().context("cannot start the thread that watches static files")?;
@@ -76,6 +80,11 @@ impl Snapshot {
         Ok(Self {
             router: Router::new(&config),
             destinations,
+            cells: config
+                .routes
+                .iter()
+                .map(|route| measures.of_route(route))
+                .collect(),
             upstreams,
             policies: Policies::new(&config),
             headers: Arc::new(GeneralHeaders::new(&config)),
@@ -99,6 +108,11 @@ impl Snapshot {
     /// What answers the requests of `route`.
     pub(crate) fn destination(&self, route: Option<&PreparedRoute>) -> Option<&Destination> {
         route.map(|route| &self.destinations[route.index()])
+    }
+
+    /// Where the requests of `route` are counted.
+    pub(super) fn cells(&self, route: &PreparedRoute) -> &'static RouteCells {
+        self.cells[route.index()]
     }
 
     /// Whether connections are to end with the answer they are waiting for.

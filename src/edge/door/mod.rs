@@ -35,7 +35,7 @@ pub(super) use self::wire::Wire;
 use super::Edge;
 use super::connection::Peer;
 use super::proxy::Proxy;
-use super::ready::{Given, Tape};
+use super::ready::Tape;
 
 /// Judges the method and target of a request that came another way by the door's measure.
 ///
@@ -66,7 +66,6 @@ pub(super) async fn serve(
         closing: pin!(super::closing(&mut watched)),
     };
     let mut wire = Box::new(Wire::new(stream, edge.timeouts().write_idle));
-    let mut given = Given::none(edge);
     loop {
         let head = match next_head(&mut wire, edge, &mut waiting).await {
             Next::Head(head) => head,
@@ -78,11 +77,8 @@ pub(super) async fn serve(
             Next::Close => break,
         };
         match replay::answer(&mut wire, edge, peer, head).await {
-            Outcome::Answered => given.count(),
-            Outcome::Ended => {
-                given.count();
-                break;
-            }
+            Outcome::Answered => {}
+            Outcome::Ended => break,
             Outcome::NotReady(tape) => match lend(wire, head, tape, proxy, shutdown).await {
                 Some(back) => wire = back,
                 None => return,

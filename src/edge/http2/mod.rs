@@ -27,7 +27,6 @@ use super::Edge;
 use super::connection::Peer;
 use super::door::Wire;
 use super::proxy::Proxy;
-use super::ready::Given;
 
 /// Streams one client may have open at once.
 const MAX_STREAMS: u32 = 100;
@@ -77,7 +76,6 @@ pub(super) async fn serve(
     };
 
     let running = Running::none();
-    let mut given = Given::none(edge);
     let mut malformed = 0;
     let mut going_away = false;
     loop {
@@ -105,11 +103,8 @@ pub(super) async fn serve(
         };
         match accepted {
             Ok(Some(H2Accept::Session(session))) => match replay::answer(edge, peer, session) {
-                Outcome::Answered => given.count(),
-                Outcome::Underway(rest) => {
-                    given.count();
-                    running.spawn(rest);
-                }
+                Outcome::Answered => {}
+                Outcome::Underway(rest) => running.spawn(rest),
                 Outcome::NotReady(session) => {
                     let (proxy, shutdown) = (proxy.clone(), shutdown.clone());
                     running.spawn(async move {
