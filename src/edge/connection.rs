@@ -6,7 +6,9 @@
 //! 4. A CA's `tls-alpn-01` handshake ends here. HTTP/2 goes to [`http2`], everything else through the [`door`].
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
@@ -19,9 +21,11 @@ use tokio::time::timeout;
 
 use super::client_address::is_trusted;
 use super::limits::{Caps, Full};
+use super::measure::{ConnectionCells, HandshakeFailed};
 use super::proxy::Proxy;
 use super::{Edge, door, http2, proxy_protocol};
 use crate::certificates::acme::challenge::ALPN_ACME_TLS;
+use crate::certificates::resumption;
 
 /// What a listener does with the connections it accepts.
 pub(super) struct Connection {
@@ -47,6 +51,7 @@ impl ServerApp for Connection {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
+        let _open = self.cells().open();
         let mut address = peer_address(&stream);
         let mut stream = stream;
         let mut place = match self.edge.connections.admit(address, self.caps(address)) {
@@ -94,7 +99,7 @@ impl Connection {
         let mut closing = shutdown.clone();
         tokio::select! {
             biased;
-            accepted = proxy_protocol::accept(&self.edge, &mut socket, address) => accepted?,
+            accepted = proxy_protocol::accept(&self.edge, self.cells(), &mut socket, address) => accepted?,
             // Nothing has been asked yet, so nothing is lost.
             () = super::closing(&mut closing) => return None,
         }
@@ -144,7 +149,9 @@ impl Connection {
     ) -> Option<Stream> {
         // `Stream` is a boxed trait object and not itself a stream that TLS could be laid upon.
         let socket = stream.into_any().downcast::<L4Stream>().ok()?;
-        let handshake = acceptor.tls_handshake(*socket);
+        let begun = Instant::now();
+        let handshake = pin!(acceptor.tls_handshake(*socket));
+        let handshake = resumption::watch(handshake);
         let handshake = timeout(self.edge.timeouts().tls_handshake, handshake);
         let mut closing = shutdown.clone();
         let stream = tokio::select! {
@@ -154,17 +161,30 @@ impl Connection {
             () = super::closing(&mut closing) => return None,
         };
         match stream {
-            Ok(Ok(stream)) => Some(Box::new(stream)),
-            Ok(Err(error)) => {
+            Ok((Ok(stream), is_resumed)) => {
+                let digest = stream.ssl_digest();
+                let version = digest.as_ref().map_or("", |digest| &*digest.version);
+                self.cells()
+                    .shook_hands(version, is_resumed, begun.elapsed());
+                Some(Box::new(stream))
+            }
+            Ok((Err(error), _)) => {
+                self.cells().handshake_failed(HandshakeFailed::Failed);
                 // Scanners fail handshakes all day: not worth a line each.
                 tracing::debug!(client = %address, %error, "TLS handshake failed");
                 None
             }
             Err(_) => {
+                self.cells().handshake_failed(HandshakeFailed::Slow);
                 tracing::debug!(client = %address, "TLS handshake took too long");
                 None
             }
         }
+    }
+
+    /// Where this listener's connections are counted.
+    fn cells(&self) -> &'static ConnectionCells {
+        self.edge.measures.of_listeners(self.acceptor.is_some())
     }
 
     fn caps(&self, address: IpAddr) -> Caps {
@@ -178,6 +198,7 @@ impl Connection {
     }
 
     fn turn_away(&self, address: IpAddr, full: Full) {
+        self.cells().refused(full.into());
         match full {
             Full::Total => tracing::warn!(
                 client = %address,

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::client_address::Proto;
 use super::freshness::Freshness;
-use super::measure::RouteCells;
+use super::measure::{RouteCells, Running};
 use super::request_id::{self, X_REQUEST_ID};
 use super::route::PreparedRoute;
 use super::snapshot::{Destination, Snapshot};
@@ -47,10 +47,12 @@ pub(crate) struct Exchange {
     pub(crate) tries: Tries,
     /// How long the answer may be given again to the same question: `None` for never.
     pub(crate) freshness: Option<Freshness>,
+    /// Counts the request while it runs.
+    _running: Running,
 }
 
 impl Exchange {
-    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, running: Running) -> Self {
         let max_body = snapshot.config.server.max_body;
         Self {
             snapshot,
@@ -67,6 +69,7 @@ impl Exchange {
             forwarded: 0,
             tries: Tries::default(),
             freshness: None,
+            _running: running,
         }
     }
 

@@ -48,7 +48,7 @@ mod snapshot;
 pub mod upstream;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -67,7 +67,7 @@ pub use self::figures::Figures;
 use self::limits::Connections;
 use self::listeners::Bound;
 use self::measure::Measures;
-pub use self::measure::{Requests, RouteFigures, StatusClass};
+pub use self::measure::{ConnectionFigures, HandshakeFigures, Requests, RouteFigures, StatusClass};
 use self::plain_http::Ports;
 use self::proxy::Proxy;
 use self::snapshot::Snapshot;
@@ -86,8 +86,6 @@ pub(crate) struct Edge {
     pub(crate) access_log: AccessLog,
     /// What a CA may ask for; `None` where certificates come from no CA.
     pub(crate) challenges: Option<Arc<Challenges>>,
-    /// Connections that `server.proxy_protocol` has ended.
-    proxy_protocol_refused: AtomicU64,
     pub(crate) measures: &'static Measures,
 }
 
@@ -164,7 +162,6 @@ pub fn start(
         connections: Connections::new(),
         access_log,
         challenges: tls.as_ref().and_then(|tls| tls.challenges.clone()),
-        proxy_protocol_refused: AtomicU64::new(0),
         measures,
     });
     let proxy = Arc::new(http_proxy(&pingora_conf(config), Proxy::new(edge.clone())));

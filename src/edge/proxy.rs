@@ -79,6 +79,9 @@ impl Proxy {
                     .answer(&head.method, &head.headers, &head.uri, rest)
                     .await;
                 exchange.freshness = answered.freshness;
+                snapshot
+                    .cells(route)
+                    .answered_from_file(answered.is_from_memory);
                 if answered.is_incompressible {
                     disarm_compression(session);
                 }
@@ -109,7 +112,7 @@ impl ProxyHttp for Proxy {
     type CTX = Exchange;
 
     fn new_ctx(&self) -> Exchange {
-        Exchange::new(self.edge.snapshot())
+        Exchange::new(self.edge.snapshot(), self.edge.measures.begin())
     }
 
     fn init_downstream_modules(&self, modules: &mut HttpModules) {

@@ -88,7 +88,10 @@ impl Snapshot {
             upstreams,
             policies: Policies::new(&config),
             headers: Arc::new(GeneralHeaders::new(&config)),
-            encoders: Arc::new(Encoders::new(config.compression.clone())),
+            encoders: Arc::new(Encoders::new(
+                config.compression.clone(),
+                measures.compression.clone(),
+            )),
             redirect,
             ready: ReadyAnswers::new(config.server.ready_answers),
             closing,

@@ -42,6 +42,13 @@ impl Exposition {
         self.line("", labels, None, value);
     }
 
+    /// The family's one sample without labels, if there is something to tell.
+    pub(super) fn sample_if_any(&mut self, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.sample(&[], value);
+        }
+    }
+
     /// One histogram.
     pub(super) fn latencies(&mut self, labels: &Labels<'_>, latencies: &Latencies) {
         for (bound, count) in latencies.cumulative() {

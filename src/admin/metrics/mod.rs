@@ -2,7 +2,10 @@
 //!
 //! Labels are bounded: whatever is in them stands in the configuration, or here.
 
+mod connections;
+mod database;
 mod exposition;
+mod process;
 mod requests;
 
 use std::sync::Arc;
@@ -10,7 +13,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use http::header::CONTENT_TYPE;
-use time::OffsetDateTime;
 
 use self::exposition::Exposition;
 use super::Subject;
@@ -21,13 +23,11 @@ const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResponse {
     let mut out = Exposition::default();
-    process(&mut out, subject.started);
+    process::all(&mut out, subject.started);
     requests::all(&mut out, &subject.edge);
-    out.family(
-        "unibody_database_ready",
-        "1 when the app can serve from the database.",
-    );
-    out.sample(&[], u8::from(status::database(&subject).await.ready));
+    connections::all(&mut out, &subject.edge);
+    let is_ready = status::database(&subject).await.ready;
+    database::all(&mut out, is_ready, &subject.database.figures());
     upstreams(&mut out, &status::upstreams(&subject));
     certificates(&mut out, &status::certificates(&subject));
     out.counter(
@@ -38,16 +38,6 @@ pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResp
     policies(&mut out, &subject.edge);
     ready_answers(&mut out, &subject.edge);
     ([(CONTENT_TYPE, FORMAT)], out.text)
-}
-
-fn process(out: &mut Exposition, started: OffsetDateTime) {
-    out.family("unibody_build_info", "1, with the version of the program.");
-    out.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-    out.family(
-        "process_start_time_seconds",
-        "When the process started, in seconds since 1970.",
-    );
-    out.sample(&[], started.unix_timestamp());
 }
 
 /// One sample for each address of each upstream's servers.
@@ -136,11 +126,6 @@ fn policies(out: &mut Exposition, edge: &Figures) {
     for (name, count) in edge.refused_by_rate_limits() {
         out.sample(&[("limit", &name)], count);
     }
-    out.counter(
-        "unibody_proxy_protocol_refused_total",
-        "Connections ended because of what server.proxy_protocol demands.",
-    );
-    out.sample(&[], edge.refused_by_proxy_protocol());
 }
 
 fn ready_answers(out: &mut Exposition, edge: &Figures) {

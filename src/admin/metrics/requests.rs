@@ -13,8 +13,14 @@ pub(super) fn all(out: &mut Exposition, edge: &Figures) {
     for (reason, count) in edge.unrouted() {
         out.sample(&[("reason", reason)], count);
     }
+    out.family(
+        "unibody_requests_running",
+        "Requests that have begun and not ended; ready answers are too short to be among them.",
+    );
+    out.sample(&[], edge.running());
     timed(out, &routes);
     moved(out, &routes);
+    kept(out, &routes);
 }
 
 fn counted(out: &mut Exposition, routes: &[RouteFigures]) {
@@ -38,6 +44,18 @@ fn counted(out: &mut Exposition, routes: &[RouteFigures]) {
     );
     for route in routes {
         out.sample(&[("route", &route.route)], route.requests.ready());
+    }
+}
+
+fn kept(out: &mut Exposition, routes: &[RouteFigures]) {
+    out.counter(
+        "unibody_file_answers_total",
+        "Answers made of files, by what sufficed: memory, or the disk. Ready answers are not among them.",
+    );
+    for route in routes.iter().filter(|route| route.is_files) {
+        for (from, count) in [("memory", route.from_memory), ("disk", route.from_disk)] {
+            out.sample(&[("route", &route.route), ("from", from)], count);
+        }
     }
 }
 

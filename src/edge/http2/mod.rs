@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use http::StatusCode;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, handshake};
@@ -113,7 +114,10 @@ pub(super) async fn serve(
                     });
                 }
             },
-            Ok(Some(H2Accept::Rejected)) if malformed < MAX_MALFORMED => malformed += 1,
+            Ok(Some(H2Accept::Rejected)) if malformed < MAX_MALFORMED => {
+                malformed += 1;
+                edge.measures.refused(StatusCode::BAD_REQUEST);
+            }
             Ok(_) | Err(_) => return,
         }
     }

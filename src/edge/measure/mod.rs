@@ -12,25 +12,32 @@
 //! [`Sharded`](crate::measure::Sharded); labels come from the configuration or are fixed, so nothing
 //! here grows with what clients send.
 
+mod connections;
 mod requests;
 mod route;
 mod unrouted;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use http::StatusCode;
 use parking_lot::Mutex;
 use pingora_proxy::Session;
 
+pub(crate) use self::connections::{ConnectionCells, ConnectionRefused, HandshakeFailed};
+pub use self::connections::{ConnectionFigures, HandshakeFigures};
 pub use self::requests::{Requests, StatusClass};
 use self::route::Exchanged;
 pub(crate) use self::route::RouteCells;
 pub use self::route::RouteFigures;
 use self::unrouted::Unrouted;
 use super::access_log::Line;
+use super::compression::CompressionCells;
 use super::exchange::Exchange;
 use super::upstream::Try;
 use crate::config::Route;
+use crate::measure::Sharded;
 
 /// All counts of one process.
 pub(crate) struct Measures {
@@ -38,7 +45,14 @@ pub(crate) struct Measures {
     /// By their label.
     routes: Mutex<BTreeMap<String, &'static RouteCells>>,
     unrouted: Unrouted,
+    running: Sharded<AtomicI64>,
+    http: ConnectionCells,
+    https: ConnectionCells,
+    pub(crate) compression: Arc<CompressionCells>,
 }
+
+/// A request on its way through the phases, until this is dropped.
+pub(crate) struct Running(&'static Measures);
 
 impl Measures {
     /// For requests on `threads` at once. It stays for ever.
@@ -47,6 +61,10 @@ impl Measures {
             threads,
             routes: Mutex::default(),
             unrouted: Unrouted::new(threads),
+            running: Sharded::new(threads),
+            http: ConnectionCells::default(),
+            https: ConnectionCells::default(),
+            compression: Arc::default(),
         }))
     }
 
@@ -57,6 +75,17 @@ impl Measures {
         routes
             .entry(label.clone())
             .or_insert_with(|| RouteCells::forever(label, self.threads))
+    }
+
+    /// The cells of the listeners without TLS, or with it.
+    pub(crate) fn of_listeners(&'static self, is_tls: bool) -> &'static ConnectionCells {
+        if is_tls { &self.https } else { &self.http }
+    }
+
+    /// Counts a request that begins.
+    pub(crate) fn begin(&'static self) -> Running {
+        self.running.mine().fetch_add(1, Ordering::Relaxed);
+        Running(self)
     }
 
     /// Counts an exchange that has ended, of which the log says `line`.
@@ -86,6 +115,30 @@ impl Measures {
     /// Requests that no route has taken, by the reason.
     pub(super) fn unrouted(&self) -> Vec<(&'static str, u64)> {
         self.unrouted.read()
+    }
+
+    /// Requests that have begun and not ended; ready answers are not among them.
+    pub(super) fn running(&self) -> u64 {
+        let shards = self.running.iter();
+        let sum = shards
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum::<i64>();
+        // A request that ends while they are read may be missed at its beginning.
+        u64::try_from(sum).unwrap_or(0)
+    }
+
+    /// Of the plain listeners and of those with TLS.
+    pub(super) fn connections(&self) -> [ConnectionFigures; 2] {
+        [
+            self.http.read("http", false),
+            self.https.read("https", true),
+        ]
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.mine().fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -23,6 +23,8 @@ struct Shard {
     took: Histogram,
     received: AtomicU64,
     sent: AtomicU64,
+    /// Answers from files: from the disk, and from memory.
+    files: [AtomicU64; 2],
 }
 
 /// What is counted of one exchange.
@@ -48,6 +50,8 @@ pub struct RouteFigures {
     pub upstream: Option<String>,
     /// Whether it leads to the app.
     pub is_app: bool,
+    /// Whether it leads to files.
+    pub is_files: bool,
     /// How many there were.
     pub requests: Requests,
     /// From the end of the request's head to the end of the answer, without `WebSocket`s and event
@@ -59,6 +63,10 @@ pub struct RouteFigures {
     pub received: u64,
     /// Bytes of the answers' content.
     pub sent: u64,
+    /// Answers from files for which the disk was asked; ready answers are counted elsewhere.
+    pub from_disk: u64,
+    /// Those for which what was kept in memory sufficed.
+    pub from_memory: u64,
 }
 
 impl RouteCells {
@@ -101,6 +109,12 @@ impl RouteCells {
         self.answering.record(taken);
     }
 
+    /// An answer was made of a file, with the help of the disk or without.
+    pub(in crate::edge) fn answered_from_file(&self, is_from_memory: bool) {
+        let files = &self.shards.mine().files;
+        files[usize::from(is_from_memory)].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// What was counted so far.
     pub(in crate::edge) fn read(&self) -> RouteFigures {
         let mut figures = RouteFigures {
@@ -113,6 +127,8 @@ impl RouteCells {
             figures.latencies.add(&shard.took.read());
             figures.received += shard.received.load(Ordering::Relaxed);
             figures.sent += shard.sent.load(Ordering::Relaxed);
+            figures.from_disk += shard.files[0].load(Ordering::Relaxed);
+            figures.from_memory += shard.files[1].load(Ordering::Relaxed);
         }
         figures
     }
