@@ -22,11 +22,12 @@ use crate::edge::Figures;
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResponse {
+    // It may take a while; everything else is of one moment.
+    let is_ready = status::database(&subject).await.ready;
     let mut out = Exposition::default();
     process::all(&mut out, subject.started);
     requests::all(&mut out, &subject.edge);
     connections::all(&mut out, &subject.edge);
-    let is_ready = status::database(&subject).await.ready;
     database::all(&mut out, is_ready, &subject.database.figures());
     upstreams(&mut out, &status::upstreams(&subject));
     certificates(&mut out, &status::certificates(&subject));
