@@ -12,4 +12,5 @@ pub mod cli;
 pub mod config;
 pub mod database;
 pub mod edge;
+pub mod measure;
 pub mod telemetry;

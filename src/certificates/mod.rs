@@ -19,6 +19,7 @@ pub mod pair;
 pub mod pem;
 mod renewal;
 pub mod resolver;
+pub mod resumption;
 pub mod self_signed;
 pub mod server_config;
 pub mod store;

@@ -8,6 +8,7 @@ use rustls::crypto::ring;
 use rustls::version::{TLS12, TLS13};
 
 use super::resolver::Resolver;
+use super::resumption::Noticed;
 use crate::config::TlsVersion;
 
 /// HTTP/2 over TLS (RFC 9113, section 3.2).
@@ -45,7 +46,8 @@ pub fn server_config(
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     // Tickets instead of the default session cache of 256 entries, which a busy listener evicts
     // before anybody returns. Keys rotate every six hours and live in memory only.
-    config.ticketer = ring::Ticketer::new().context("cannot make keys for session tickets")?;
+    let tickets = ring::Ticketer::new().context("cannot make keys for session tickets")?;
+    config.ticketer = Arc::new(Noticed::new(tickets));
     // Every suite offered is strong, so the client's order counts: phones without AES
     // instructions ask for ChaCha20 first, and are right.
     config.ignore_client_order = false;

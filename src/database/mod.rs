@@ -13,6 +13,7 @@
 mod connect;
 pub mod embedded;
 mod health;
+mod meter;
 pub mod migrations;
 mod pool;
 mod sessions;
@@ -34,13 +35,13 @@ pub(crate) use connect::explain;
 use connect::{Alone, Connector};
 use health::Health;
 pub use health::{NotReady, Unavailable};
+use meter::Meter;
+pub use meter::{Client, PoolFigures};
 use pool::Refusal;
 pub use sessions::{Listener, SessionLock};
 
-/// A connection taken from the pool; it returns there when dropped.
-///
-/// Use `prepare_cached` for every statement.
-pub type Client = deadpool_postgres::Client;
+/// A connection that nobody counts.
+type Probe = deadpool_postgres::Client;
 
 /// How long [`Database::ready`] may take.
 const READY_LIMIT: Duration = Duration::from_secs(2);
@@ -59,6 +60,7 @@ pub struct Database {
 
 struct Inner {
     pool: Pool,
+    meter: Arc<Meter>,
     /// One connection for readiness probes.
     probe: Pool,
     /// For the connection that migrates; shares what was learned about PgBouncer with the pools.
@@ -92,6 +94,7 @@ impl Database {
         Ok(Self {
             inner: Arc::new(Inner {
                 pool,
+                meter: Arc::default(),
                 probe,
                 connector,
                 target: postgres.clone(),
@@ -107,13 +110,22 @@ impl Database {
     /// # Errors
     /// [`Unavailable`] when the pool is exhausted or PostgreSQL can't be reached.
     pub async fn client(&self) -> Result<Client, Unavailable> {
-        lend(&self.inner.pool, self.inner.acquire_timeout)
-            .await
+        let begun = Instant::now();
+        let lent = lend(&self.inner.pool, self.inner.acquire_timeout).await;
+        self.inner
+            .meter
+            .note(begun, lent)
             .inspect(|_| self.inner.health.answered())
             .map_err(|refusal| match refusal {
                 Refusal::Exhausted => self.inner.health.exhausted(),
                 Refusal::Unreachable(reason) => self.unreachable(reason),
             })
+    }
+
+    /// What the pool was asked for, and how it is.
+    #[must_use]
+    pub fn figures(&self) -> PoolFigures {
+        self.inner.meter.read(&self.inner.pool)
     }
 
     /// Waits for the answer to one statement, a little longer than `database.statement_timeout`.
@@ -153,7 +165,7 @@ impl Database {
             Ok(Err(error)) => Err(self.unreachable(connect::explain(&error)).into()),
             Err(_) => {
                 // The answer may still come: the connection must not serve the next probe.
-                drop(Client::take(client));
+                drop(Probe::take(client));
                 Err(self.unreachable("no answer to a query".into()).into())
             }
         }
@@ -193,7 +205,7 @@ impl Database {
         }
     }
 
-    async fn lend_probe(&self, limit: Duration) -> Result<Client, Unavailable> {
+    async fn lend_probe(&self, limit: Duration) -> Result<Probe, Unavailable> {
         lend(&self.inner.probe, limit)
             .await
             .inspect(|_| self.inner.health.answered())
@@ -208,7 +220,7 @@ impl Database {
     }
 }
 
-async fn lend(pool: &Pool, limit: Duration) -> Result<Client, Refusal> {
+async fn lend(pool: &Pool, limit: Duration) -> Result<Probe, Refusal> {
     match timeout(limit, pool.get()).await {
         Ok(lent) => lent.map_err(Refusal::from),
         // Connections that are being made are not counted in `size` yet.

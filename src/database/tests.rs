@@ -49,7 +49,7 @@ impl Drop for Frozen {
     }
 }
 
-async fn backend(client: &Client) -> i32 {
+async fn backend(client: &tokio_postgres::Client) -> i32 {
     let row = client.query_one("SELECT pg_backend_pid()", &[]).await;
     row.unwrap().get(0)
 }

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use bytes::Bytes;
@@ -33,6 +33,7 @@ use super::reply::{self, Answer, Body, BodyError, Inflow};
 /// Hands the request to the app and its answer to the client.
 pub(super) async fn answer(session: &mut Session, exchange: &Exchange, app: &Router) -> Result<()> {
     let (request, mut inflow) = request(session, exchange);
+    let begun = Instant::now();
     let handler = AssertUnwindSafe(app.clone().oneshot(request)).catch_unwind();
     tokio::pin!(handler);
     let answer = loop {
@@ -49,6 +50,9 @@ pub(super) async fn answer(session: &mut Session, exchange: &Exchange, app: &Rou
             break reply::empty(StatusCode::PAYLOAD_TOO_LARGE);
         }
     };
+    if let Some(cells) = exchange.cells() {
+        cells.answered_after(begun.elapsed());
+    }
     reply::send_beside(session, exchange, answer, &mut inflow).await
 }
 

@@ -6,7 +6,9 @@
 //! 4. A CA's `tls-alpn-01` handshake ends here. HTTP/2 goes to [`http2`], everything else through the [`door`].
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -20,9 +22,11 @@ use tokio::time::timeout;
 use super::client_address::is_trusted;
 use super::farewell::{Farewell, Stage};
 use super::limits::{Caps, Full};
+use super::measure::{ConnectionCells, HandshakeFailed};
 use super::proxy::Proxy;
 use super::{Edge, door, http2, proxy_protocol};
 use crate::certificates::acme::challenge::ALPN_ACME_TLS;
+use crate::certificates::resumption;
 
 /// What a listener does with the connections it accepts.
 pub(super) struct Connection {
@@ -57,6 +61,7 @@ impl ServerApp for Connection {
 
 impl Connection {
     async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+        let _open = self.cells().open();
         let mut address = peer_address(&stream);
         let mut place = match self.edge.connections.admit(address, self.caps(address)) {
             Ok(place) => place,
@@ -87,7 +92,7 @@ impl Connection {
         let mut socket = stream.into_any().downcast::<L4Stream>().ok()?;
         tokio::select! {
             biased;
-            accepted = proxy_protocol::accept(&self.edge, &mut socket, address) => accepted?,
+            accepted = proxy_protocol::accept(&self.edge, self.cells(), &mut socket, address) => accepted?,
             // Nothing has been asked yet, so nothing is lost.
             () = self.farewell.reached(Stage::Leaving) => return None,
         }
@@ -121,7 +126,9 @@ impl Connection {
         let acceptor = snapshot.acceptor.as_ref()?;
         // `Stream` is a boxed trait object and not itself a stream that TLS could be laid upon.
         let socket = stream.into_any().downcast::<L4Stream>().ok()?;
-        let handshake = acceptor.tls_handshake(*socket);
+        let begun = Instant::now();
+        let handshake = pin!(acceptor.tls_handshake(*socket));
+        let handshake = resumption::watch(handshake);
         let handshake = timeout(snapshot.config.server.timeouts.tls_handshake, handshake);
         let stream = tokio::select! {
             biased;
@@ -130,13 +137,21 @@ impl Connection {
             () = self.farewell.reached(Stage::Leaving) => return None,
         };
         match stream {
-            Ok(Ok(stream)) => Some(Box::new(stream)),
-            Ok(Err(error)) => {
+            Ok((Ok(stream), is_resumed)) => {
+                let digest = stream.ssl_digest();
+                let version = digest.as_ref().map_or("", |digest| &*digest.version);
+                self.cells()
+                    .shook_hands(version, is_resumed, begun.elapsed());
+                Some(Box::new(stream))
+            }
+            Ok((Err(error), _)) => {
+                self.cells().handshake_failed(HandshakeFailed::Failed);
                 // Scanners fail handshakes all day: not worth a line each.
                 tracing::debug!(client = %address, %error, "TLS handshake failed");
                 None
             }
             Err(_) => {
+                self.cells().handshake_failed(HandshakeFailed::Slow);
                 tracing::debug!(client = %address, "TLS handshake took too long");
                 None
             }
@@ -151,6 +166,11 @@ impl Connection {
         }
     }
 
+    /// Where this listener's connections are counted.
+    fn cells(&self) -> &'static ConnectionCells {
+        self.edge.measures.of_listeners(self.is_tls)
+    }
+
     fn caps(&self, address: IpAddr) -> Caps {
         let snapshot = self.edge.snapshot();
         let server = &snapshot.config.server;
@@ -162,6 +182,7 @@ impl Connection {
     }
 
     fn turn_away(&self, address: IpAddr, full: Full) {
+        self.cells().refused(full.into());
         match full {
             Full::Total => tracing::warn!(
                 client = %address,

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::client_address::Proto;
 use super::freshness::Freshness;
+use super::measure::{RouteCells, Running};
 use super::request_id::{self, X_REQUEST_ID};
 use super::route::PreparedRoute;
 use super::snapshot::{Destination, Snapshot};
@@ -46,10 +47,12 @@ pub(crate) struct Exchange {
     pub(crate) tries: Tries,
     /// How long the answer may be given again to the same question: `None` for never.
     pub(crate) freshness: Option<Freshness>,
+    /// Counts the request while it runs.
+    _running: Running,
 }
 
 impl Exchange {
-    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, running: Running) -> Self {
         let max_body = snapshot.config.server.max_body;
         Self {
             snapshot,
@@ -66,12 +69,19 @@ impl Exchange {
             forwarded: 0,
             tries: Tries::default(),
             freshness: None,
+            _running: running,
         }
     }
 
     /// What answers the request, once it is routed.
     pub(crate) fn destination(&self) -> Option<&Destination> {
         self.snapshot.destination(self.route.as_deref())
+    }
+
+    /// Where the request is counted, once it is routed.
+    pub(super) fn cells(&self) -> Option<&'static RouteCells> {
+        let route = self.route.as_deref()?;
+        Some(self.snapshot.cells(route))
     }
 
     /// The headers that tell an app or upstream who asked, and over what.

@@ -1,10 +1,12 @@
 //! What the edge counts, for whoever tells the owner of it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Edge;
+use super::measure::{ConnectionFigures, RouteFigures};
 use super::upstream::Facts;
+use crate::config::{Action, Coding};
 
 /// The counts of a running edge; each reading is of that moment.
 #[derive(Clone)]
@@ -30,17 +32,56 @@ impl Figures {
             .collect()
     }
 
-    /// Connections that `server.proxy_protocol` has ended: a trusted proxy without a header, or a header
-    /// from somebody else.
+    /// Requests that have begun and not ended; ready answers are not among them.
     #[must_use]
-    pub fn refused_by_proxy_protocol(&self) -> u64 {
-        self.0.proxy_protocol_refused.load(Ordering::Relaxed)
+    pub fn running(&self) -> u64 {
+        self.0.measures.running()
     }
 
-    /// Ready answers that connections were given which have ended since.
+    /// What the connections of plain listeners were, and those of TLS listeners.
+    #[must_use]
+    pub fn connections(&self) -> [ConnectionFigures; 2] {
+        self.0.measures.connections()
+    }
+
+    /// What compression has made of bodies on their way: of each coding the bytes before it and after.
+    #[must_use]
+    pub fn compression(&self) -> Vec<(Coding, [u64; 2])> {
+        self.0.measures.compression.read()
+    }
+
+    /// What the requests of each route were, in the order of the file; routes that are written the
+    /// same count together, where the first of them stands.
+    #[must_use]
+    pub fn routes(&self) -> Vec<RouteFigures> {
+        let snapshot = self.0.snapshot();
+        let routes = snapshot.config.routes.iter().zip(&snapshot.cells);
+        let mut known = HashSet::new();
+        routes
+            .filter(|(_, cells)| known.insert(std::ptr::from_ref(**cells)))
+            .map(|(route, cells)| RouteFigures {
+                is_app: matches!(route.action, Action::App),
+                is_files: matches!(route.action, Action::Files(_)),
+                upstream: match &route.action {
+                    Action::Upstream { upstream, .. } => Some(upstream.name.clone()),
+                    _ => None,
+                },
+                ..cells.read()
+            })
+            .collect()
+    }
+
+    /// Requests that came to no route, by the reason: a fixed set, in a fixed order.
+    #[must_use]
+    pub fn unrouted(&self) -> Vec<(&'static str, u64)> {
+        self.0.measures.unrouted()
+    }
+
+    /// Ready answers given.
     #[must_use]
     pub fn ready_answers_given(&self) -> u64 {
-        self.0.ready_answers.load(Ordering::Relaxed)
+        let routes = self.routes();
+        routes.iter().map(|route| route.requests.ready()).sum()
     }
 
     /// Bytes of memory that ready answers take.

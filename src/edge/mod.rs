@@ -7,8 +7,8 @@
 //! a CA, [`admission`] says of all others whether and where, [`policy`] who may and how often, and
 //! [`files`], the [`bridge`] to the app, a [`fixed`] answer or an [`upstream`] answer it through
 //! [`reply`]; [`compression`] and [`security_headers`] work on every answer, [`access_log`] tells
-//! of it. [`reload`] puts another configuration in the place of this one while all that runs, and
-//! [`farewell`] is how the connections of a listener end that it takes away.
+//! of it, and [`measure`] counts it. [`reload`] puts another configuration in the place of this one while
+//! all that runs, and [`farewell`] is how the connections of a listener end that it takes away.
 
 pub(crate) mod access_log;
 mod acme_challenge;
@@ -30,6 +30,7 @@ pub(crate) mod host_name;
 mod http2;
 pub(crate) mod limits;
 pub mod listeners;
+mod measure;
 mod outgoing;
 mod plain_http;
 mod policy;
@@ -51,7 +52,6 @@ pub mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -66,6 +66,8 @@ use self::connection::Connection;
 pub use self::figures::Figures;
 use self::limits::Connections;
 use self::listeners::{AtHand, Bound, Leaving, Listening, Prepared};
+use self::measure::Measures;
+pub use self::measure::{ConnectionFigures, HandshakeFigures, Requests, RouteFigures, StatusClass};
 use self::plain_http::Ports;
 use self::proxy::Proxy;
 pub use self::reload::{Next, View};
@@ -83,10 +85,7 @@ pub(crate) struct Edge {
     pub(crate) app: Router,
     pub(crate) connections: Connections,
     pub(crate) access_log: ArcSwap<AccessLog>,
-    /// Connections that `server.proxy_protocol` has ended.
-    proxy_protocol_refused: AtomicU64,
-    /// Ready answers given; connections count theirs when they end.
-    ready_answers: AtomicU64,
+    pub(crate) measures: &'static Measures,
 }
 
 /// The sockets of one configuration, bound and not yet served.
@@ -173,8 +172,10 @@ pub fn start(
     output: &Output,
 ) -> anyhow::Result<Running> {
     let redirect = sockets.addresses().redirect(config);
+    let measures = Measures::forever(config.server.workers);
     let around = Surroundings {
         redirect,
+        measures,
         before: None,
     };
     let mut snapshot = Snapshot::prepare(config.clone(), around)?;
@@ -190,8 +191,7 @@ pub fn start(
         app,
         connections: Connections::new(),
         access_log: ArcSwap::from_pointee(AccessLog::new(&config.log, output.clone())),
-        proxy_protocol_refused: AtomicU64::new(0),
-        ready_answers: AtomicU64::new(0),
+        measures,
     });
     let proxy = ArcSwap::from_pointee(proxy(config, &edge));
     let mut running = Running {

@@ -9,7 +9,7 @@
 //! 3. [`upstream_response_filter`](ProxyHttp::upstream_response_filter): the way back. Compression
 //!    and headers are downstream modules and run for every answer, wherever it comes from.
 //! 4. [`fail_to_proxy`](ProxyHttp::fail_to_proxy): what went wrong, as an error page.
-//! 5. [`logging`](ProxyHttp::logging): the line in the access log, whichever way it ended.
+//! 5. [`logging`](ProxyHttp::logging): the line in the access log, and the counts, whichever way it ended.
 
 use std::sync::Arc;
 
@@ -79,6 +79,9 @@ impl Proxy {
                     .answer(&head.method, &head.headers, &head.uri, rest)
                     .await;
                 exchange.freshness = answered.freshness;
+                snapshot
+                    .cells(route)
+                    .answered_from_file(answered.is_from_memory);
                 if answered.is_incompressible {
                     disarm_compression(session);
                 }
@@ -109,7 +112,7 @@ impl ProxyHttp for Proxy {
     type CTX = Exchange;
 
     fn new_ctx(&self) -> Exchange {
-        Exchange::new(self.edge.snapshot())
+        Exchange::new(self.edge.snapshot(), self.edge.measures.begin())
     }
 
     fn init_downstream_modules(&self, modules: &mut HttpModules) {
@@ -282,6 +285,7 @@ impl ProxyHttp for Proxy {
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
         let line = Line::answered(session, exchange, error);
         self.edge.access_log.load().write(&line);
+        self.edge.measures.ended(session, exchange, &line);
         let body_bytes = line.body_bytes;
         if error.is_none() {
             ready::complete(session, body_bytes);

@@ -109,6 +109,7 @@ impl View {
         let addresses = Addresses { http, https };
         let before = self.edge.snapshot();
         let around = Surroundings {
+            measures: self.edge.measures,
             redirect: addresses.redirect(config),
             before: Some(&before),
         };

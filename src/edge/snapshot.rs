@@ -20,6 +20,7 @@ use super::files::StaticFiles;
 use super::files::shelf::Shelf;
 use super::fixed::{Redirect, Respond};
 use super::freshness::Freshness;
+use super::measure::{Measures, RouteCells};
 use super::plain_http::Ports;
 use super::policy::Policies;
 use super::ready::ReadyAnswers;
@@ -35,6 +36,8 @@ pub(crate) struct Snapshot {
     pub(crate) router: Router,
     /// What each route leads to, by the route's index.
     pub(crate) destinations: Vec<Destination>,
+    /// Where each route's requests are counted, by the route's index.
+    pub(super) cells: Vec<&'static RouteCells>,
     /// By name; what is known of their servers is shared by all routes.
     pub(crate) upstreams: BTreeMap<String, Arc<Upstream>>,
     pub(crate) policies: Policies,
@@ -54,6 +57,8 @@ pub(crate) struct Snapshot {
 /// What a snapshot is made of beside the configuration.
 pub(super) struct Surroundings<'a> {
     pub(super) redirect: Option<Ports>,
+    /// Where requests are counted.
+    pub(super) measures: &'a Measures,
     /// The snapshot in force, if there is one.
     pub(super) before: Option<&'a Snapshot>,
 }
@@ -99,6 +104,11 @@ impl Snapshot {
         Ok(Self {
             router: Router::new(&config),
             destinations,
+            cells: config
+                .routes
+                .iter()
+                .map(|route| around.measures.of_route(route))
+                .collect(),
             upstreams,
             policies: Policies::new(&config, before.map(|before| &before.policies)),
             headers: Arc::new(GeneralHeaders::new(&config)),
@@ -106,7 +116,10 @@ impl Snapshot {
                 Some(before) if before.config.compression == config.compression => {
                     before.encoders.clone()
                 }
-                _ => Arc::new(Encoders::new(config.compression.clone())),
+                _ => Arc::new(Encoders::new(
+                    config.compression.clone(),
+                    around.measures.compression.clone(),
+                )),
             },
             redirect: around.redirect,
             // Anew: the same question may have another answer now.
@@ -157,6 +170,11 @@ impl Snapshot {
     /// What answers the requests of `route`.
     pub(crate) fn destination(&self, route: Option<&PreparedRoute>) -> Option<&Destination> {
         route.map(|route| &self.destinations[route.index()])
+    }
+
+    /// Where the requests of `route` are counted.
+    pub(super) fn cells(&self, route: &PreparedRoute) -> &'static RouteCells {
+        self.cells[route.index()]
     }
 }
 

@@ -99,6 +99,7 @@ impl Encoder {
         if piece.is_empty() {
             return Ok(Bytes::new());
         }
+        self.share.count(piece.len(), 0);
         let writer = self.codec.writer();
         writer.write_all(piece)?;
         if self.is_flushed {
@@ -109,7 +110,9 @@ impl Encoder {
             return Ok(Bytes::new());
         }
         // What is split off leaves; the buffer is used again once it has left.
-        Ok(output.split().freeze())
+        let output = output.split().freeze();
+        self.share.count(0, output.len());
+        Ok(output)
     }
 
     /// Takes the last piece, which may be empty, and gives all that is left. It fails where the
@@ -126,7 +129,9 @@ impl Encoder {
                 output
             }
         };
-        Ok(output.into_inner().freeze())
+        let output = output.into_inner().freeze();
+        self.share.count(piece.len(), output.len());
+        Ok(output)
     }
 }
 
@@ -181,7 +186,7 @@ mod tests {
     fn begin(coding: Coding, level: u32, length: Option<usize>) -> Encoder {
         let mut config = config();
         config.level = level;
-        let encoders = Arc::new(Encoders::new(config));
+        let encoders = Arc::new(Encoders::new(config, Arc::default()));
         let length = length.map(|length| length as u64);
         encoders.begin(coding, length).unwrap().unwrap()
     }
@@ -243,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_context_used_again_forgets_what_it_saw() {
-        let encoders = Arc::new(Encoders::new(config()));
+        let encoders = Arc::new(Encoders::new(config(), Arc::default()));
         let page = vec![b"a page like many others ".repeat(500)];
         let begin = |length| encoders.begin(Coding::Zstd, length).unwrap().unwrap();
         let first = encode(begin(None), &page);

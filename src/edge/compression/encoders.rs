@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::CompressionCells;
 use super::encoder::{self, Context, Encoder};
 use crate::config::{self, Coding};
 
@@ -26,19 +27,22 @@ pub(crate) struct Encoders {
     /// In KiB.
     taken: AtomicUsize,
     idle: Mutex<Vec<Context>>,
+    cells: Arc<CompressionCells>,
 }
 
 /// What one encoder takes of the memory, until it is dropped.
 pub(super) struct Share {
     encoders: Arc<Encoders>,
+    coding: Coding,
     kib: usize,
 }
 
 impl Encoders {
-    /// None yet.
-    pub(crate) fn new(config: config::Compression) -> Self {
+    /// None yet; what they do is counted in `cells`.
+    pub(crate) fn new(config: config::Compression, cells: Arc<CompressionCells>) -> Self {
         Self {
             config,
+            cells,
             taken: AtomicUsize::new(0),
             idle: Mutex::default(),
         }
@@ -59,7 +63,7 @@ impl Encoders {
             0 => encoder::live_level(coding),
             level => level,
         };
-        let Some(share) = self.share(encoder::memory(coding, level)) else {
+        let Some(share) = self.share(coding, encoder::memory(coding, level)) else {
             return Ok(None);
         };
         let idle = match coding {
@@ -69,9 +73,10 @@ impl Encoders {
         Encoder::new(coding, level, length, idle, share).map(Some)
     }
 
-    fn share(self: &Arc<Self>, kib: usize) -> Option<Share> {
+    fn share(self: &Arc<Self>, coding: Coding, kib: usize) -> Option<Share> {
         let share = Share {
             encoders: self.clone(),
+            coding,
             kib,
         };
         // Dropping the share takes it back.
@@ -81,6 +86,11 @@ impl Encoders {
 }
 
 impl Share {
+    /// Counts what was encoded: so many bytes into so many.
+    pub(super) fn count(&self, before: usize, after: usize) {
+        self.encoders.cells.add(self.coding, before, after);
+    }
+
     /// Keeps a context for the next body.
     pub(super) fn give_back(&self, context: Context) {
         let mut idle = self.encoders.idle.lock();
@@ -107,10 +117,10 @@ mod tests {
             for level in 1..=coding.highest_level() {
                 let mut config = config();
                 config.level = level;
-                let encoders = Arc::new(Encoders::new(config));
+                let encoders = Arc::new(Encoders::new(config, Arc::default()));
                 let share = encoder::memory(coding, level);
                 let mut taken: Vec<_> = (0..LIMIT / share)
-                    .map(|_| encoders.share(share).expect("room"))
+                    .map(|_| encoders.share(coding, share).expect("room"))
                     .collect();
                 assert!(encoders.begin(coding, None).unwrap().is_none());
                 taken.pop();
@@ -125,7 +135,7 @@ mod tests {
 
     #[test]
     fn few_contexts_wait_for_the_next_body() {
-        let encoders = Arc::new(Encoders::new(config()));
+        let encoders = Arc::new(Encoders::new(config(), Arc::default()));
         let begin = || encoders.begin(Coding::Zstd, None).unwrap().unwrap();
         let many: Vec<_> = (0..IDLE + 3).map(|_| begin()).collect();
         assert_eq!(encoders.idle.lock().len(), 0);

@@ -11,6 +11,7 @@
 //! Pingora's own module is not used: it does not read weights and does not flush.
 
 pub(crate) mod accept_encoding;
+mod cells;
 mod decision;
 mod encoder;
 mod encoders;
@@ -28,6 +29,7 @@ use pingora_core::{ErrorType, OrErr, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use self::accept_encoding::Accepted;
+pub(crate) use self::cells::CompressionCells;
 use self::decision::Verdict;
 pub(crate) use self::decision::is_negotiable;
 use self::encoder::Encoder;

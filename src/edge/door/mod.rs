@@ -36,7 +36,7 @@ use super::Edge;
 use super::connection::Peer;
 use super::farewell::Stage;
 use super::proxy::Proxy;
-use super::ready::{Given, Tape};
+use super::ready::Tape;
 
 /// Judges the method and target of a request that came another way by the door's measure.
 ///
@@ -75,7 +75,6 @@ pub(super) async fn serve(
     };
     let write_idle = edge.timeouts().write_idle;
     let mut wire = Box::new(Wire::new(stream, write_idle, peer.farewell.clone()));
-    let mut given = Given::none(edge);
     loop {
         let head = match next_head(&mut wire, edge, &mut waiting).await {
             Next::Head(head) => head,
@@ -87,11 +86,8 @@ pub(super) async fn serve(
             Next::Close => break,
         };
         match replay::answer(&mut wire, edge, peer, head).await {
-            Outcome::Answered => given.count(),
-            Outcome::Ended => {
-                given.count();
-                break;
-            }
+            Outcome::Answered => {}
+            Outcome::Ended => break,
             Outcome::NotReady(tape) => match lend(wire, head, tape, proxy, shutdown).await {
                 Some(back) => wire = back,
                 None => return,

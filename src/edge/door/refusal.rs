@@ -43,6 +43,7 @@ pub(super) async fn answer(wire: &mut Wire, edge: &Edge, peer: &Peer, refusal: R
             sent = content.len();
         }
     }
+    edge.measures.refused(refusal.status);
     edge.access_log.load().write(&Line::refused(
         peer,
         refusal.status,

@@ -1,11 +1,10 @@
 //! A ready answer, given at the door.
 //!
-//! Who asks, the request's id and the line in the access log are as for every request; at its connection's
-//! end nothing is ready any more, for the normal way says `Connection: close`.
+//! Who asks, the request's id, its counts and the line in the access log are as for every request; at its
+//! connection's end nothing is ready any more, for the normal way says `Connection: close`.
 
-use std::io;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -17,6 +16,7 @@ use crate::edge::access_log::{Line, Request};
 use crate::edge::admission::Caller;
 use crate::edge::compression::accept_encoding::Accepted;
 use crate::edge::connection::Peer;
+use crate::edge::measure::RouteCells;
 use crate::edge::ready::{Patches, Question, Recording, Shape, Sought, Tape};
 use crate::edge::snapshot::Snapshot;
 use crate::edge::{Edge, clock};
@@ -37,6 +37,8 @@ struct Reply {
     id: String,
     status: u16,
     body_bytes: u64,
+    /// Where it is counted.
+    cells: &'static RouteCells,
     /// What follows it, where that is too much to be copied.
     rest: Bytes,
 }
@@ -62,14 +64,13 @@ pub(super) async fn answer(wire: &mut Wire, edge: &Edge, peer: &Peer, head: Head
     } else {
         wire.send(&reply.rest).await
     };
-    log(
-        edge,
-        &wire.ahead()[..head.length],
-        &simple,
-        &reply,
-        &sent,
-        started,
-    );
+    let took = started.elapsed();
+    let head_bytes = &wire.ahead()[..head.length];
+    let body_bytes = if sent.is_ok() { reply.body_bytes } else { 0 };
+    reply
+        .cells
+        .count_ready(simple.is_head, reply.status, took, body_bytes);
+    log(edge, head_bytes, &simple, &reply, body_bytes, took);
     wire.skip(head.length);
     if sent.is_ok() && simple.keeps_alive() {
         Outcome::Answered
@@ -128,14 +129,20 @@ fn seek(
             };
             recording.write(&patches, replies)
         })?;
-        Some((recording.status, recording.body_bytes, rest))
+        Some((
+            recording.status,
+            recording.body_bytes,
+            recording.cells,
+            rest,
+        ))
     };
     match snapshot.ready.seek(&question, replay) {
-        Sought::Found((status, body_bytes, rest)) => Sought::Found(Reply {
+        Sought::Found((status, body_bytes, cells, rest)) => Sought::Found(Reply {
             client: caller.client.address,
             id: caller.id,
             status,
             body_bytes,
+            cells,
             rest,
         }),
         Sought::Missing(tape) => Sought::Missing(tape),
@@ -143,14 +150,7 @@ fn seek(
     }
 }
 
-fn log(
-    edge: &Edge,
-    head: &[u8],
-    simple: &Simple,
-    reply: &Reply,
-    sent: &io::Result<()>,
-    started: Instant,
-) {
+fn log(edge: &Edge, head: &[u8], simple: &Simple, reply: &Reply, body_bytes: u64, took: Duration) {
     // The strict reading has let only ASCII through in these.
     let text = |span: simple::Span| std::str::from_utf8(span.read(head)).unwrap_or_default();
     edge.access_log.load().write(&Line {
@@ -164,8 +164,8 @@ fn log(
             user_agent: simple.fields.user_agent.map(|span| span.read(head)),
         }),
         status: reply.status,
-        body_bytes: if sent.is_ok() { reply.body_bytes } else { 0 },
-        took: started.elapsed(),
+        body_bytes,
+        took,
         tries: None,
         id: &reply.id,
     });

@@ -75,6 +75,8 @@ pub(crate) struct Answered {
     pub(crate) freshness: Option<Freshness>,
     /// Whether compressing it was tried and gained nothing.
     pub(crate) is_incompressible: bool,
+    /// Whether it was put together without asking the disk.
+    pub(crate) is_from_memory: bool,
 }
 
 /// What the blocking threads need.
@@ -178,12 +180,12 @@ impl StaticFiles {
             answer
                 .headers_mut()
                 .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return Answered::once(answer);
+            return Answered::once(answer).without_the_disk();
         }
         let shared = &self.shared;
         let asked = Asked::read(method, headers, shared.rules.codings(Role::Itself));
         if let Some(answered) = shared.answer_from_memory(rest, uri, &asked) {
-            return answered;
+            return answered.without_the_disk();
         }
         let path = RelativePath::parse(rest);
         let shared = Arc::clone(shared);
@@ -203,7 +205,13 @@ impl Answered {
             answer,
             freshness: None,
             is_incompressible: false,
+            is_from_memory: false,
         }
+    }
+
+    fn without_the_disk(mut self) -> Self {
+        self.is_from_memory = true;
+        self
     }
 }
 
@@ -412,6 +420,7 @@ impl Shared {
             answer: choice.decided.answer,
             freshness: is_final.then(|| loaded.freshness().clone()),
             is_incompressible: choice.is_incompressible,
+            is_from_memory: false,
         }
     }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use http::StatusCode;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, handshake};
@@ -29,7 +30,6 @@ use super::connection::Peer;
 use super::door::Wire;
 use super::farewell::Stage;
 use super::proxy::Proxy;
-use super::ready::Given;
 
 /// Streams one client may have open at once.
 const MAX_STREAMS: u32 = 100;
@@ -80,7 +80,6 @@ pub(super) async fn serve(
     let mut last = pin!(peer.farewell.reached(Stage::LastAnswer));
 
     let running = Running::none();
-    let mut given = Given::none(edge);
     let mut malformed = 0;
     let mut going_away = false;
     loop {
@@ -108,11 +107,8 @@ pub(super) async fn serve(
         };
         match accepted {
             Ok(Some(H2Accept::Session(session))) => match replay::answer(edge, peer, session) {
-                Outcome::Answered => given.count(),
-                Outcome::Underway(rest) => {
-                    given.count();
-                    running.spawn(rest);
-                }
+                Outcome::Answered => {}
+                Outcome::Underway(rest) => running.spawn(rest),
                 Outcome::NotReady(session) => {
                     let (proxy, shutdown) = (proxy.clone(), shutdown.clone());
                     running.spawn(async move {
@@ -121,7 +117,10 @@ pub(super) async fn serve(
                     });
                 }
             },
-            Ok(Some(H2Accept::Rejected)) if malformed < MAX_MALFORMED => malformed += 1,
+            Ok(Some(H2Accept::Rejected)) if malformed < MAX_MALFORMED => {
+                malformed += 1;
+                edge.measures.refused(StatusCode::BAD_REQUEST);
+            }
             Ok(_) | Err(_) => return,
         }
     }

@@ -1,7 +1,7 @@
 //! A ready answer, given where the request is read: no task, no way through Pingora's phases.
 //!
-//! Who asks, the request's id and the line in the access log are as for every request; at its connection's
-//! end nothing is ready any more. What the client has no room for yet is left to a task.
+//! Who asks, the request's id, its counts and the line in the access log are as for every request; at its
+//! connection's end nothing is ready any more. What the client has no room for yet is left to a task.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -20,6 +20,7 @@ use crate::edge::access_log::{CLIENT_LEFT, Line, Request};
 use crate::edge::admission::Caller;
 use crate::edge::compression::accept_encoding::Accepted;
 use crate::edge::connection::Peer;
+use crate::edge::measure::RouteCells;
 use crate::edge::ready::{Heeded, Question, Recorder, Recording, Shape, Sought};
 use crate::edge::snapshot::Snapshot;
 
@@ -51,6 +52,8 @@ struct Reply {
     id: String,
     head: Box<ResponseHeader>,
     body: Bytes,
+    /// Where it is counted.
+    cells: &'static RouteCells,
 }
 
 /// Answers `session`, if its answer is ready.
@@ -106,13 +109,14 @@ fn seek(
         none_match: simple.fields.none_match,
         modified_since: simple.fields.modified_since,
     };
-    let replay = |recording: &Recording| recording.parts(&caller.id);
+    let replay = |recording: &Recording| Some((recording.parts(&caller.id)?, recording.cells));
     match snapshot.ready.seek(&question, replay) {
-        Sought::Found((head, body)) => Sought::Found(Reply {
+        Sought::Found(((head, body), cells)) => Sought::Found(Reply {
             client: caller.client.address,
             id: caller.id,
             head,
             body,
+            cells,
         }),
         Sought::Missing(tape) => Sought::Missing(tape),
         Sought::Never => Sought::Never,
@@ -133,6 +137,10 @@ async fn give(edge: Arc<Edge>, mut session: HttpSession, reply: Reply, started: 
     let host = request.uri.authority().map(uri::Authority::as_str);
     let host = host.or_else(|| std::str::from_utf8(field(header::HOST)?).ok());
     let status = session.response_written().map(|head| head.status.as_u16());
+    let status = status.unwrap_or(CLIENT_LEFT);
+    let (took, body_bytes) = (started.elapsed(), session.body_bytes_sent() as u64);
+    let is_head = request.method == Method::HEAD;
+    reply.cells.count_ready(is_head, status, took, body_bytes);
     edge.access_log.load().write(&Line {
         client: reply.client,
         request: Some(Request {
@@ -143,9 +151,9 @@ async fn give(edge: Arc<Edge>, mut session: HttpSession, reply: Reply, started: 
             referer: field(header::REFERER),
             user_agent: field(header::USER_AGENT),
         }),
-        status: status.unwrap_or(CLIENT_LEFT),
-        body_bytes: session.body_bytes_sent() as u64,
-        took: started.elapsed(),
+        status,
+        body_bytes,
+        took,
         tries: None,
         id: &reply.id,
     });

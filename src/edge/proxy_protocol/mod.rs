@@ -16,7 +16,6 @@ pub(super) mod header;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
 use pingora_core::protocols::l4::socket::SocketAddr as PingoraAddress;
@@ -28,6 +27,7 @@ use tokio::time::timeout;
 use self::header::{Beginning, Reading};
 use super::Edge;
 use super::client_address::is_trusted;
+use super::measure::{ConnectionCells, ConnectionRefused};
 
 /// What one read takes.
 const READ_SIZE: usize = 512;
@@ -36,7 +36,12 @@ const READ_SIZE: usize = 512;
 /// header names one, becomes the peer of `socket`.
 ///
 /// `None` where the connection is to end.
-pub(super) async fn accept(edge: &Edge, socket: &mut L4Stream, peer: IpAddr) -> Option<()> {
+pub(super) async fn accept(
+    edge: &Edge,
+    cells: &ConnectionCells,
+    socket: &mut L4Stream,
+    peer: IpAddr,
+) -> Option<()> {
     let snapshot = edge.snapshot();
     let server = &snapshot.config.server;
     let outcome = if is_trusted(peer, &server.trusted_proxies) {
@@ -59,7 +64,7 @@ pub(super) async fn accept(edge: &Edge, socket: &mut L4Stream, peer: IpAddr) -> 
             Some(())
         }
         Err(Refused(reason)) => {
-            edge.proxy_protocol_refused.fetch_add(1, Ordering::Relaxed);
+            cells.refused(ConnectionRefused::ProxyProtocol);
             tracing::debug!(%peer, reason, "connection refused: server.proxy_protocol");
             None
         }

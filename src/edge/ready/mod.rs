@@ -28,7 +28,6 @@ mod tape;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use pingora_proxy::Session;
 
@@ -40,7 +39,6 @@ pub(super) use self::recording::Recording;
 pub(super) use self::table::Sought;
 use self::table::Table;
 pub(super) use self::tape::Tape;
-use super::Edge;
 use super::exchange::Exchange;
 use super::freshness::Freshness;
 
@@ -83,9 +81,11 @@ pub(super) fn offer(session: &Session, exchange: &Exchange) {
     });
     if is_for_all
         && let Some(freshness) = &exchange.freshness
+        && let Some(cells) = exchange.cells()
         && let Some(tape) = tape(session)
     {
-        tape.begin(&exchange.snapshot.ready.table, freshness, &exchange.id);
+        let table = &exchange.snapshot.ready.table;
+        tape.begin(table, freshness, &exchange.id, cells);
     }
 }
 
@@ -107,30 +107,5 @@ fn tape(session: &Session) -> Option<&Tape> {
     match session.as_downstream().stream() {
         Some(stream) => super::door::tape_of(stream),
         None => session.downstream_modules_ctx.get::<Recorder>()?.tape(),
-    }
-}
-
-/// How many ready answers a connection was given.
-pub(super) struct Given<'a> {
-    edge: &'a Edge,
-    answers: u64,
-}
-
-impl<'a> Given<'a> {
-    pub(super) fn none(edge: &'a Edge) -> Self {
-        Self { edge, answers: 0 }
-    }
-
-    pub(super) fn count(&mut self) {
-        self.answers += 1;
-    }
-}
-
-impl Drop for Given<'_> {
-    fn drop(&mut self) {
-        // Not for each answer: all connections count in one place.
-        self.edge
-            .ready_answers
-            .fetch_add(self.answers, Ordering::Relaxed);
     }
 }

@@ -9,6 +9,7 @@ use super::fields::Fields;
 use super::lines::{Lines, Patches};
 use super::tape::Master;
 use super::{Freshness, Question};
+use crate::edge::measure::RouteCells;
 
 /// Bodies up to this many bytes leave in one piece with their head; larger ones are not copied.
 const SMALL: usize = 4 * 1024;
@@ -26,6 +27,8 @@ pub(in crate::edge) struct Recording {
     head: Head,
     body: Bytes,
     pub(in crate::edge) status: u16,
+    /// Where the requests that it answers are counted.
+    pub(in crate::edge) cells: &'static RouteCells,
     /// Bytes of content, as the access log counts them.
     pub(in crate::edge) body_bytes: u64,
 }
@@ -65,6 +68,7 @@ impl Recording {
             head,
             body: Bytes::copy_from_slice(&master.bytes[body_start..]),
             status,
+            cells: master.cells,
             body_bytes: master.body_bytes,
         })
     }

@@ -6,6 +6,7 @@ use pingora_http::ResponseHeader;
 
 use super::table::Table;
 use super::{Freshness, Question, Recording};
+use crate::edge::measure::RouteCells;
 
 /// Longest answer that is recorded, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -32,6 +33,7 @@ pub(in crate::edge) struct Tape {
 struct Offer {
     freshness: Freshness,
     request_id: String,
+    cells: &'static RouteCells,
 }
 
 /// All that a recording is made of.
@@ -40,6 +42,7 @@ pub(super) struct Master {
     pub(super) question: Question<Box<[u8]>>,
     pub(super) freshness: Freshness,
     pub(super) request_id: String,
+    pub(super) cells: &'static RouteCells,
     pub(super) body_bytes: u64,
     pub(super) bytes: Vec<u8>,
 }
@@ -57,11 +60,18 @@ impl Tape {
         }
     }
 
-    pub(super) fn begin(&self, table: &Arc<Table>, freshness: &Freshness, request_id: &str) {
+    pub(super) fn begin(
+        &self,
+        table: &Arc<Table>,
+        freshness: &Freshness,
+        request_id: &str,
+        cells: &'static RouteCells,
+    ) {
         if Arc::ptr_eq(table, &self.table) {
             let _ = self.offer.set(Offer {
                 freshness: freshness.clone(),
                 request_id: request_id.to_owned(),
+                cells,
             });
         }
     }
@@ -120,6 +130,7 @@ impl Tape {
             question,
             freshness: offer.freshness,
             request_id: offer.request_id,
+            cells: offer.cells,
             body_bytes,
             bytes: self.bytes,
         };

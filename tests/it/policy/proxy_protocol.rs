@@ -47,9 +47,11 @@ fn version_2(command: u8) -> Vec<u8> {
 async fn refused(server: &Server) -> String {
     let metrics = http::client().get(server.admin_url("/metrics")).send();
     let metrics = metrics.await.unwrap().text().await.unwrap();
-    let line = metrics
-        .lines()
-        .find(|line| line.starts_with("unibody_proxy_protocol_refused_total"));
+    let line = metrics.lines().find(|line| {
+        line.starts_with(
+            "unibody_connections_refused_total{listener=\"http\",reason=\"proxy_protocol\"}",
+        )
+    });
     line.unwrap().rsplit(' ').next().unwrap().to_owned()
 }
 

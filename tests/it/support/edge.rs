@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use unibody::certificates::Certificates;
 use unibody::config::{self, Environment};
+use unibody::edge::listeners::AtHand;
 use unibody::edge::{self, Figures, Running, Sockets};
 use unibody::telemetry::Output;
 
@@ -57,7 +58,7 @@ impl Edge {
         let runtime = Runtime::new().unwrap();
         let entered = runtime.enter();
         let certificates = Certificates::load(&config).unwrap();
-        let sockets = Sockets::bind(&config).unwrap();
+        let sockets = Sockets::bind(&config, &mut AtHand::nothing()).unwrap();
         let (http, https) = (sockets.http[0].address, sockets.https[0].address);
         let tls = Some(Arc::new(certificates.server_config().unwrap()));
         let output = Output::stdout().unwrap();

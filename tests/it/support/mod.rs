@@ -13,6 +13,7 @@ pub mod grpc;
 pub mod handshake;
 pub mod http;
 pub mod http2;
+pub mod metrics;
 pub mod nginx;
 pub mod pebble;
 pub mod pgbouncer;

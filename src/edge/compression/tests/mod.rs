@@ -83,7 +83,7 @@ pub(super) fn config() -> config::Compression {
 }
 
 fn encoders() -> Arc<Encoders> {
-    Arc::new(Encoders::new(config()))
+    Arc::new(Encoders::new(config(), Arc::default()))
 }
 
 fn modules() -> HttpModules {

@@ -11,6 +11,7 @@ use super::recording::Recording;
 use super::tape::Master;
 use crate::edge::compression::accept_encoding::Accepted;
 use crate::edge::freshness::Freshness;
+use crate::edge::measure::RouteCells;
 
 const ID: &str = "0123456789abcdef0123456789abcdef";
 
@@ -31,6 +32,11 @@ fn question(target: &str) -> Question<&[u8]> {
     }
 }
 
+/// Where somebody counts.
+fn cells() -> &'static RouteCells {
+    RouteCells::forever("/".to_owned(), 1)
+}
+
 /// What is made of an answer with these bytes to the question for `target`.
 fn recorded(hash: u64, target: &str, bytes: &str, freshness: &Freshness) -> Option<Recording> {
     Recording::of_lines(Master {
@@ -38,6 +44,7 @@ fn recorded(hash: u64, target: &str, bytes: &str, freshness: &Freshness) -> Opti
         question: question(target).to_owned(),
         freshness: freshness.clone(),
         request_id: ID.to_owned(),
+        cells: cells(),
         body_bytes: 5,
         bytes: bytes.as_bytes().to_vec(),
     })

@@ -30,7 +30,7 @@ fn seek(table: &Arc<Table>, question: &Question<&[u8]>) -> (Said, Option<Tape>) 
 fn ask(table: &Arc<Table>, target: &str, freshness: &Freshness) -> Said {
     let (said, tape) = seek(table, &question(target));
     if let Some(mut tape) = tape {
-        tape.begin(table, freshness, super::ID);
+        tape.begin(table, freshness, super::ID, super::cells());
         tape.take(answer("").as_bytes());
         tape.complete(5);
         tape.keep();
@@ -85,7 +85,7 @@ fn an_answer_of_another_configuration_is_not_kept() {
     ask(&table, "/", &freshness);
     let (_, tape) = seek(&table, &question("/"));
     let mut tape = tape.unwrap();
-    tape.begin(&other, &freshness, super::ID);
+    tape.begin(&other, &freshness, super::ID, super::cells());
     tape.take(answer("").as_bytes());
     tape.complete(5);
     tape.keep();

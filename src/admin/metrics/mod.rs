@@ -1,15 +1,20 @@
 //! `GET /metrics`: figures in Prometheus' text format, version 0.0.4.
 //!
-//! Labels are bounded: whatever is in them stands in the configuration.
+//! Labels are bounded: whatever is in them stands in the configuration, or here.
 
-use std::fmt::{Display, Write as _};
+mod connections;
+mod database;
+mod exposition;
+mod process;
+mod requests;
+
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::IntoResponse;
 use http::header::CONTENT_TYPE;
-use time::OffsetDateTime;
 
+use self::exposition::Exposition;
 use super::Subject;
 use super::reload::History;
 use super::status::{self, Certificate, Upstream, UpstreamServer};
@@ -18,14 +23,14 @@ use crate::edge::Figures;
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResponse {
+    // It may take a while; everything else is of one moment.
+    let is_ready = status::database(&subject).await.ready;
     let mut out = Exposition::default();
-    process(&mut out, subject.started);
+    process::all(&mut out, subject.started);
     configuration(&mut out, &subject.reloads.history());
-    out.family(
-        "unibody_database_ready",
-        "1 when the app can serve from the database.",
-    );
-    out.sample(&[], u8::from(status::database(&subject).await.ready));
+    requests::all(&mut out, &subject.edge);
+    connections::all(&mut out, &subject.edge);
+    database::all(&mut out, is_ready, &subject.database.figures());
     upstreams(&mut out, &status::upstreams(&subject));
     certificates(&mut out, &status::certificates(&subject));
     out.counter(
@@ -35,17 +40,7 @@ pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResp
     out.sample(&[], subject.certificates.panics());
     policies(&mut out, &subject.edge);
     ready_answers(&mut out, &subject.edge);
-    ([(CONTENT_TYPE, FORMAT)], out.0)
-}
-
-fn process(out: &mut Exposition, started: OffsetDateTime) {
-    out.family("unibody_build_info", "1, with the version of the program.");
-    out.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-    out.family(
-        "process_start_time_seconds",
-        "When the process started, in seconds since 1970.",
-    );
-    out.sample(&[], started.unix_timestamp());
+    ([(CONTENT_TYPE, FORMAT)], out.text)
 }
 
 fn configuration(out: &mut Exposition, history: &History) {
@@ -153,19 +148,9 @@ fn policies(out: &mut Exposition, edge: &Figures) {
     for (name, count) in edge.refused_by_rate_limits() {
         out.sample(&[("limit", &name)], count);
     }
-    out.counter(
-        "unibody_proxy_protocol_refused_total",
-        "Connections ended because of what server.proxy_protocol demands.",
-    );
-    out.sample(&[], edge.refused_by_proxy_protocol());
 }
 
 fn ready_answers(out: &mut Exposition, edge: &Figures) {
-    out.counter(
-        "unibody_ready_answers_total",
-        "Answers given from memory as they were given before, counted when the connection ends.",
-    );
-    out.sample(&[], edge.ready_answers_given());
     out.family(
         "unibody_ready_answers_bytes",
         "Memory that such answers take, of server.ready_answers.",
@@ -176,44 +161,6 @@ fn ready_answers(out: &mut Exposition, edge: &Figures) {
 /// A certificate for addresses alone has no name: its file tells it from others.
 fn name(certificate: &Certificate) -> &str {
     certificate.names.first().unwrap_or(&certificate.source)
-}
-
-/// The text, and the family that samples belong to.
-#[derive(Default)]
-struct Exposition(String, &'static str);
-
-impl Exposition {
-    /// Begins a family of gauges.
-    fn family(&mut self, name: &'static str, help: &str) {
-        self.begin(name, help, "gauge");
-    }
-
-    /// Begins a family of counters, which only grow while the process runs.
-    fn counter(&mut self, name: &'static str, help: &str) {
-        self.begin(name, help, "counter");
-    }
-
-    fn begin(&mut self, name: &'static str, help: &str, kind: &str) {
-        self.1 = name;
-        // Writing to a `String` cannot fail, here and below.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
-        self.0.push_str(self.1);
-        for (index, (label, text)) in labels.iter().enumerate() {
-            let before = if index == 0 { '{' } else { ',' };
-            let _ = write!(self.0, "{before}{label}=\"{}\"", escaped(text));
-        }
-        let after = if labels.is_empty() { "" } else { "}" };
-        let _ = writeln!(self.0, "{after} {value}");
-    }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -241,7 +188,7 @@ mod tests {
         let mut out = Exposition::default();
         certificates(&mut out, &[certificate]);
         let samples: Vec<_> = out
-            .0
+            .text
             .lines()
             .filter(|line| !line.starts_with('#'))
             .collect();
@@ -250,14 +197,5 @@ mod tests {
             "unibody_certificate_last_error{name=\"a.test\"} 1",
         ];
         assert_eq!(samples, expected);
-    }
-
-    #[test]
-    fn labels_cannot_break_the_format() {
-        let mut out = Exposition::default();
-        out.family("x", "Help.");
-        out.sample(&[("a", "q\"b\\n\n"), ("b", "")], 1);
-        let expected = "# HELP x Help.\n# TYPE x gauge\nx{a=\"q\\\"b\\\\n\\n\",b=\"\"} 1\n";
-        assert_eq!(out.0, expected);
     }
 }
