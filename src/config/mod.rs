@@ -48,7 +48,7 @@ pub use load::{DEFAULT_FILE, load, load_or_default, parse};
 pub use mistakes::{Mistake, Mistakes};
 pub use policy::{Account, Cors, LimitKey, Origins, PasswordHash, Rate, RateLimit, RoutePolicy};
 pub use tls::{Tls, TlsFiles, TlsMode, TlsVersion, UnknownNames};
-pub use values::Secret;
+pub use values::{Mask, Secret};
 
 /// Everything the program was told, validated. One immutable snapshot serves each request.
 #[derive(Debug, Clone, PartialEq)]
@@ -433,8 +433,8 @@ pub struct Log {
     pub format: LogFormat,
     /// Access log. Default combined with timings.
     pub access: AccessFormat,
-    /// Header and query names whose values are never written, lower case.
-    pub mask: Vec<String>,
+    /// Headers and query parameters whose values are never written.
+    pub mask: Mask,
 }
 
 /// `log.format`.

@@ -233,7 +233,7 @@ fn arm_modules(session: &mut Session, exchange: &Exchange, route: &Arc<PreparedR
 
 async fn apply_policy(
     session: &mut Session,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     route: &PreparedRoute,
 ) -> Result<(), Box<Answer>> {
     let head = session.as_downstream().req_header();
@@ -248,12 +248,13 @@ async fn apply_policy(
     if let Some(headers) = modules.get_mut::<SecurityHeaders>() {
         headers.arm_policy(verdict.marks);
     }
-    match (verdict.refusal, verdict.login) {
-        (Some(refusal), _) => Err(refusal),
+    exchange.user = match (verdict.refusal, verdict.login) {
+        (Some(refusal), _) => return Err(refusal),
         // Boxed: most requests have none, and theirs needn't have room for it.
-        (None, Some(login)) => Box::pin(login.verify()).await,
-        (None, None) => Ok(()),
-    }
+        (None, Some(login)) => Some(Box::pin(login.verify()).await?),
+        (None, None) => verdict.user,
+    };
+    Ok(())
 }
 
 /// Refuses an announced body that is too large before a byte of it is read.

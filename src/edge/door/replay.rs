@@ -155,6 +155,8 @@ fn log(
     let text = |span: simple::Span| std::str::from_utf8(span.read(head)).unwrap_or_default();
     edge.access_log.write(&Line {
         client: reply.client,
+        // What somebody has to sign in for is never ready.
+        user: None,
         request: Some(Request {
             method: if simple.is_head { "HEAD" } else { "GET" },
             target: text(simple.target),

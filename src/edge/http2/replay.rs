@@ -135,6 +135,8 @@ async fn give(edge: Arc<Edge>, mut session: HttpSession, reply: Reply, started: 
     let status = session.response_written().map(|head| head.status.as_u16());
     edge.access_log.write(&Line {
         client: reply.client,
+        // What somebody has to sign in for is never ready.
+        user: None,
         request: Some(Request {
             method: request.method.as_str(),
             target: target(request).unwrap_or_default(),
