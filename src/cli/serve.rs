@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::database::migrations::{self, Report};
 use crate::database::{Database, Unavailable, embedded};
 use crate::edge::{self, Sockets};
-use crate::telemetry::{self, Output};
+use crate::telemetry::{self, Logging, Output};
 use crate::{app, edge::listeners::Bound};
 
 pub(super) const HELP: &str = "\
@@ -34,16 +34,16 @@ Examples:
 pub(super) fn run(config: Option<&Path>) -> Outcome {
     let config = Arc::new(super::load(config)?);
     let output = Output::stdout().context("cannot start logging")?;
-    telemetry::start(&config.log, &output)?;
+    let logging = telemetry::start(&config.log, &output)?;
     let runtime = runtime(&config)?;
-    let outcome = runtime.block_on(serve(config, &output));
+    let outcome = runtime.block_on(serve(config, logging, &output));
     // What is still running after the drain has had its time.
     runtime.shutdown_background();
     output.flush();
     outcome.map_err(Failure::Other)
 }
 
-async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
+async fn serve(config: Arc<Config>, logging: Logging, output: &Output) -> anyhow::Result<()> {
     let started = OffsetDateTime::now_utc();
     let mut stop = Stop::listen()?;
     let (stopping, stopped) = watch::channel(false);
@@ -88,6 +88,7 @@ async fn serve(config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
         tracing::info!(admin = %format!("http://{}", bound.address), "status and metrics");
         let subject = admin::Subject {
             config: Arc::clone(&config),
+            logging,
             started,
             listeners: admin::Listeners {
                 http,

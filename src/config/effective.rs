@@ -9,8 +9,8 @@ use super::keys::DEFAULT_HEADERS;
 use super::values::{mask_url, mask_url_passwords, print_duration, print_size};
 use super::{
     AccessFormat, Acme, AcmeStorage, Action, Balance, Challenge, Compression, Config, Cors,
-    Database, Log, LogFormat, Mask, RateLimit, RequestHeaders, Route, Server, Tls, TlsMode, TlsVersion,
-    UnknownNames, Upstream,
+    Database, Log, LogFormat, Mask, RateLimit, RequestHeaders, Route, Server, Tls, TlsMode,
+    TlsVersion, UnknownNames, Upstream,
 };
 
 impl Config {

@@ -25,6 +25,7 @@ use super::reply::{self, Answer};
 use super::route::PreparedRoute;
 use super::security_headers::SecurityHeaders;
 use super::{door, plain_http, request_id, request_path};
+use crate::telemetry::request;
 
 /// Who asks, over what, under which id.
 pub(super) struct Caller {
@@ -98,6 +99,7 @@ pub(super) fn open(session: &mut Session, exchange: &mut Exchange) {
     exchange.trusted_peer = caller.client.trusted_peer;
     exchange.https = caller.is_https;
     exchange.id = caller.id;
+    request::begin(&exchange.id);
 
     let snapshot = exchange.snapshot.clone();
     if let Some(headers) = session.downstream_modules_ctx.get_mut::<SecurityHeaders>() {

@@ -168,7 +168,10 @@ redirect = { to = "https://b.test/?password=hunter2" }
         &Environment::empty(),
     );
     let message = wrong.unwrap_err().to_string();
-    assert!(message.contains("headers.\"Authorization\" = ***: not a header value"), "{message}");
+    assert!(
+        message.contains("headers.\"Authorization\" = ***: not a header value"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -104,7 +104,11 @@ mod tests {
             ("/x?%74oken=s", "/x?%74oken=***", "percent-encoded"),
             ("/x?x_api_key=s", "/x?x_api_key=***", "_ for -"),
             ("/x?user[password]=s", "/x?user[password]=***", "nested"),
-            ("/x?user%5Bpassword%5D=s", "/x?user%5Bpassword%5D=***", "and encoded"),
+            (
+                "/x?user%5Bpassword%5D=s",
+                "/x?user%5Bpassword%5D=***",
+                "and encoded",
+            ),
             ("/x?token[]=s", "/x?token[]=***", "a list"),
             ("/x?a=1;token=s", "/x?a=1;token=***", "; for &"),
             ("/x?token=s;t&a=1", "/x?token=***&a=1", "; in the value"),

@@ -86,4 +86,3 @@ fn push_list<'a>(
     }
     text.push(b'"');
 }
-

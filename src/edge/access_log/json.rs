@@ -69,4 +69,3 @@ fn rfc3339_now() -> String {
         .format(&Rfc3339)
         .unwrap_or_default()
 }
-

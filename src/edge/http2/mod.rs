@@ -28,6 +28,7 @@ use super::connection::Peer;
 use super::door::Wire;
 use super::proxy::Proxy;
 use super::ready::Given;
+use crate::telemetry::request;
 
 /// Streams one client may have open at once.
 const MAX_STREAMS: u32 = 100;
@@ -114,7 +115,7 @@ pub(super) async fn serve(
                     let (proxy, shutdown) = (proxy.clone(), shutdown.clone());
                     running.spawn(async move {
                         let session = ServerSession::new_http2(session);
-                        proxy.process_new_http(session, &shutdown).await;
+                        request::scope(proxy.process_new_http(session, &shutdown)).await;
                     });
                 }
             },
