@@ -112,7 +112,8 @@ impl Logging {
         let mut state = self.0.state.lock();
         self.apply(&state.level.configured)?;
         state.choices += 1;
-        state.level.level = state.level.configured.clone();
+        let level = &mut state.level;
+        level.level.clone_from(&level.configured);
         state.level.until = None;
         Ok(state.level.clone())
     }

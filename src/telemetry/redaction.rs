@@ -54,15 +54,10 @@ impl Text<'_> {
                 .position(|byte| matches!(byte, b'=' | b':' | b','))?;
             let found = match self.bytes[at] {
                 b':' if self.bytes[at..].starts_with(b"://") => self.password_of_url(at),
-                b'=' => self
-                    .name_before(at)
-                    .and_then(|_| self.value_after(at + 1, b'=')),
-                b':' => self
-                    .name_before(at)
-                    .and_then(|_| self.value_after(at + 1, b':')),
-                _ => self
-                    .quoted_name_before(at)
-                    .and_then(|()| self.paired_value(at + 1)),
+                b',' if self.quote_before(at).is_none() => None,
+                _ if !self.is_hidden_name_before(at) => None,
+                b',' => self.paired_value(at + 1),
+                separator => self.value_after(at + 1, separator),
             };
             if let Some(range) = found
                 && range.start >= from
@@ -75,7 +70,7 @@ impl Text<'_> {
     }
 
     /// Whether a hidden name, quoted or not, ends before `at`.
-    fn name_before(&self, at: usize) -> Option<()> {
+    fn is_hidden_name_before(&self, at: usize) -> bool {
         let end = match self.quote_before(at) {
             Some(quote) => quote,
             None => at,
@@ -87,12 +82,7 @@ impl Text<'_> {
             .take_while(|byte| is_name(byte))
             .count();
         let name = &self.bytes[end - length..end];
-        (self.mask.hides(name) || is_password(name)).then_some(())
-    }
-
-    fn quoted_name_before(&self, at: usize) -> Option<()> {
-        self.quote_before(at)?;
-        self.name_before(at)
+        self.mask.hides(name) || is_password(name)
     }
 
     /// Where the quotation mark before `at`, with its backslashes, begins.
@@ -161,10 +151,7 @@ impl Text<'_> {
         let is_end =
             |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'&' | b'"' | b'<' | b'>');
         let rest = &self.bytes[start..];
-        let length = rest
-            .iter()
-            .position(|byte| is_end(byte))
-            .unwrap_or(rest.len());
+        let length = rest.iter().position(is_end).unwrap_or(rest.len());
         let is_quote = rest.get(length) == Some(&b'"');
         // Those belong to the quotation mark.
         let escapes = if is_quote {
@@ -218,11 +205,7 @@ impl Text<'_> {
     fn end_of_url(&self, start: usize) -> usize {
         let is_end = |byte: &u8| byte.is_ascii_whitespace() || b"\"\\<>".contains(byte);
         let rest = &self.bytes[start..];
-        start
-            + rest
-                .iter()
-                .position(|byte| is_end(byte))
-                .unwrap_or(rest.len())
+        start + rest.iter().position(is_end).unwrap_or(rest.len())
     }
 
     fn skip_spaces(&self, start: usize) -> usize {

@@ -131,7 +131,23 @@ fn grouped(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Heard(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Heard {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
 
     #[test]
     fn numbers_are_grouped() {
@@ -154,15 +170,19 @@ mod tests {
                 .filter(|number| TALLY.count(|| number.to_string()))
                 .count()
         };
-        let log = crate::certificates::testing::logged_while(async {
+        let log = Heard::default();
+        let work = async {
             assert_eq!(happen(2310), 2, "the first minute");
             tokio::time::sleep(MINUTE + Duration::from_secs(1)).await;
             assert_eq!(happen(5), 2, "the next");
             tokio::time::sleep(MINUTE).await;
             tokio::time::sleep(MINUTE).await;
             assert_eq!(happen(1), 1, "after a minute without any");
-        });
-        let log = log.await;
+        };
+        let heard = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || heard.clone());
+        work.with_subscriber(subscriber.finish()).await;
+        let log = String::from_utf8(log.0.lock().clone()).unwrap();
         assert!(log.contains("2,308 more things"), "{log}");
         assert!(log.contains("example=\"2\""), "{log}");
         assert!(log.contains("last minute 3 more things"), "{log}");
