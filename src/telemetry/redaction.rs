@@ -81,8 +81,10 @@ impl Text<'_> {
             .rev()
             .take_while(|byte| is_name(byte))
             .count();
-        let name = &self.bytes[end - length..end];
-        self.mask.hides(name) || is_password(name)
+        let (before, name) = self.bytes[..end].split_at(end - length);
+        let is_hidden = |name: &[u8]| self.mask.hides(name) || is_password(name);
+        // In an escaped text, the letter after a backslash belongs to that: `\r\nCookie`.
+        is_hidden(name) || before.ends_with(b"\\") && name.get(1..).is_some_and(is_hidden)
     }
 
     /// Where the quotation mark before `at`, with its backslashes, begins.

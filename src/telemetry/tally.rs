@@ -180,7 +180,9 @@ mod tests {
             assert_eq!(happen(1), 1, "after a minute without any");
         };
         let heard = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || heard.clone());
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || heard.clone());
         work.with_subscriber(subscriber.finish()).await;
         let log = String::from_utf8(log.0.lock().clone()).unwrap();
         assert!(log.contains("2,308 more things"), "{log}");
