@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use super::{Listeners, Subject};
 use crate::certificates::Summary;
 use crate::certificates::acme::Seen;
-use crate::config::{self, Action};
+use crate::config::{self, Action, Config, Mask};
 use crate::edge::upstream::Facts;
 
 /// What `/status` answers. Times are RFC 3339.
@@ -118,11 +118,17 @@ async fn status(subject: &Subject) -> Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started: subject.started,
         listeners: subject.listeners.clone(),
-        routes: subject.config.routes.iter().map(Route::from).collect(),
+        routes: routes(&subject.config),
         upstreams: upstreams(subject),
         database: database(subject).await,
         certificates: certificates(subject),
     }
+}
+
+fn routes(config: &Config) -> Vec<Route> {
+    let each = config.routes.iter();
+    each.map(|route| Route::new(route, &config.log.mask))
+        .collect()
 }
 
 pub(super) fn upstreams(subject: &Subject) -> Vec<Upstream> {
@@ -190,8 +196,8 @@ impl From<Seen> for Held {
     }
 }
 
-impl From<&config::Route> for Route {
-    fn from(route: &config::Route) -> Self {
+impl Route {
+    fn new(route: &config::Route, mask: &Mask) -> Self {
         Self {
             host: route.host.as_ref().map(ToString::to_string),
             path: route.path.to_string(),
@@ -199,7 +205,7 @@ impl From<&config::Route> for Route {
                 Action::App => "app".to_owned(),
                 Action::Files(files) => format!("files {}", files.root.display()),
                 Action::Upstream { upstream, .. } => format!("upstream {}", upstream.name),
-                Action::Redirect { to, .. } => format!("redirect {to}"),
+                Action::Redirect { to, .. } => format!("redirect {}", mask.covered(to)),
                 Action::Respond { status, .. } => format!("respond {}", status.as_u16()),
             },
         }

@@ -71,7 +71,7 @@ fn what_is_said_of_an_upstream_is_said_under_the_requests_id() {
         let line = server.line_with(words);
         assert!(line.contains("id=night-43"), "{line}");
     }
-    // The next request over the same connection has its own.
+    let mut raw = Raw::connect(server.http.unwrap());
     raw.send("GET / HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: night-44\r\n\r\n");
     assert_eq!(raw.answer().status, 502);
     server.line_with("request_id=night-44");
