@@ -169,7 +169,6 @@ impl Problem {
 
     fn log(&self, request_id: &str) {
         match &self.0.cause {
-            None => {}
             Some((Loudness::KnownOutage, cause)) => {
                 tracing::debug!(request_id, "a request had no database: {cause}");
             }
@@ -182,7 +181,7 @@ impl Problem {
             Some((Loudness::Bug, cause)) if BUGS.count(|| cause.clone()) => {
                 tracing::error!(request_id, "a request failed: {cause}");
             }
-            Some((Loudness::Outage | Loudness::Bug, _)) => {}
+            None | Some((Loudness::Outage | Loudness::Bug, _)) => {}
         }
     }
 
