@@ -24,7 +24,7 @@ const RULES: &[Rule] = &[
     Rule { room: "telemetry", may_use: &["config"], must_not_know: PROXY_AND_APP },
     Rule { room: "database", may_use: &["config", "measure"], must_not_know: PROXY_AND_APP },
     Rule { room: "certificates", may_use: &["config", "database"], must_not_know: PROXY_AND_APP },
-    Rule { room: "app", may_use: &["database"], must_not_know: PROXY },
+    Rule { room: "app", may_use: &["database", "telemetry"], must_not_know: PROXY },
     Rule { room: "edge", may_use: &["config", "certificates", "measure", "telemetry"], must_not_know: DATABASE },
     Rule { room: "admin", may_use: &["config", "measure", "telemetry", "database", "certificates", "app", "edge"], must_not_know: PROXY },
     Rule { room: "cli", may_use: &["config", "measure", "telemetry", "database", "certificates", "app", "edge", "admin"], must_not_know: PROXY },

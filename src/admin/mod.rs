@@ -2,12 +2,13 @@
 //!
 //! 1. [`bind`] takes `server.admin` before anything is started, [`serve`] answers there until the end.
 //! 2. [`guard`] lets through what no web page of somebody else can have sent.
-//! 3. [`status`] is everything as JSON, [`metrics`] the figures for Prometheus; [`renew`] and
-//!    [`reload`] are what can be asked for.
+//! 3. [`status`] is everything as JSON, [`metrics`] the figures for Prometheus; [`renew`], [`reload`] and
+//!    [`log`] are what can be asked for.
 //!
 //! Whoever reaches the listener may use it: it is for this machine or a private network.
 
 mod guard;
+pub mod log;
 mod metrics;
 pub mod reload;
 pub mod renew;
@@ -42,6 +43,7 @@ use crate::config::Config;
 use crate::database::Database;
 use crate::edge::Figures;
 use crate::edge::listeners::{self, AtHand, Bound};
+use crate::telemetry::Logging;
 
 /// Connections at once: a scraper or two, and people.
 const CONNECTIONS: usize = 64;
@@ -59,6 +61,8 @@ const BREATH: Duration = Duration::from_millis(100);
 pub struct Subject {
     /// The configuration in force.
     pub config: Arc<Config>,
+    /// What is logged, which can be changed here.
+    pub logging: Logging,
     /// Since when the process runs.
     pub started: OffsetDateTime,
     /// Where visitors are served.
@@ -128,6 +132,7 @@ fn router(current: Current, address: SocketAddr) -> Router {
         .route("/metrics", get(metrics::answer))
         .route(renew::PATH, post(renew::answer))
         .route(reload::PATH, post(reload::answer))
+        .route(log::PATH, get(log::answer).post(log::change))
         .fallback(|| async {
             let words = "not here; GET /status and GET /metrics are\n";
             (StatusCode::NOT_FOUND, words)

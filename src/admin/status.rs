@@ -12,7 +12,7 @@ use super::reload::History;
 use super::{Listeners, Subject};
 use crate::certificates::Summary;
 use crate::certificates::acme::Seen;
-use crate::config::{self, Action};
+use crate::config::{self, Action, Config, Mask};
 use crate::edge::upstream::Facts;
 
 /// What `/status` answers. Times are RFC 3339.
@@ -122,11 +122,17 @@ async fn status(subject: &Subject) -> Status {
         started: subject.started,
         configuration: subject.reloads.history(),
         listeners: subject.listeners.clone(),
-        routes: subject.config.routes.iter().map(Route::from).collect(),
+        routes: routes(&subject.config),
         upstreams: upstreams(subject),
         database: database(subject).await,
         certificates: certificates(subject),
     }
+}
+
+fn routes(config: &Config) -> Vec<Route> {
+    let each = config.routes.iter();
+    each.map(|route| Route::new(route, &config.log.mask))
+        .collect()
 }
 
 pub(super) fn upstreams(subject: &Subject) -> Vec<Upstream> {
@@ -194,8 +200,8 @@ impl From<Seen> for Held {
     }
 }
 
-impl From<&config::Route> for Route {
-    fn from(route: &config::Route) -> Self {
+impl Route {
+    fn new(route: &config::Route, mask: &Mask) -> Self {
         Self {
             host: route.host.as_ref().map(ToString::to_string),
             path: route.path.to_string(),
@@ -203,7 +209,7 @@ impl From<&config::Route> for Route {
                 Action::App => "app".to_owned(),
                 Action::Files(files) => format!("files {}", files.root.display()),
                 Action::Upstream { upstream, .. } => format!("upstream {}", upstream.name),
-                Action::Redirect { to, .. } => format!("redirect {to}"),
+                Action::Redirect { to, .. } => format!("redirect {}", mask.covered(to)),
                 Action::Respond { status, .. } => format!("respond {}", status.as_u16()),
             },
         }

@@ -14,6 +14,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::Serialize;
 
+use crate::telemetry::Tally;
+
 /// What is asked of a client when PostgreSQL refused for a reason that passes by itself.
 pub(super) const RETRY_SOON: Duration = Duration::from_secs(1);
 
@@ -28,6 +30,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest name of the client's that is repeated in an answer, in characters.
 const MAX_ECHO: usize = 64;
+
+/// Whoever asks can have these said.
+static OUTAGES: Tally = Tally::new("requests were refused by the database for now", 10);
+static BUGS: Tally = Tally::new("requests of the app failed", 10);
 
 /// A refusal or failure, on its way to the client.
 #[derive(Debug, Clone)]
@@ -163,19 +169,19 @@ impl Problem {
 
     fn log(&self, request_id: &str) {
         match &self.0.cause {
-            None => {}
             Some((Loudness::KnownOutage, cause)) => {
                 tracing::debug!(request_id, "a request had no database: {cause}");
             }
-            Some((Loudness::Outage, cause)) => {
+            Some((Loudness::Outage, cause)) if OUTAGES.count(|| cause.clone()) => {
                 tracing::warn!(
                     request_id,
                     "the database refused a request for now: {cause}"
                 );
             }
-            Some((Loudness::Bug, cause)) => {
+            Some((Loudness::Bug, cause)) if BUGS.count(|| cause.clone()) => {
                 tracing::error!(request_id, "a request failed: {cause}");
             }
+            None | Some((Loudness::Outage | Loudness::Bug, _)) => {}
         }
     }
 

@@ -32,8 +32,7 @@ pub(super) enum Silence {
 
 /// What the server says of itself.
 pub(super) async fn status(config: &Config) -> Result<Status, Silence> {
-    let request = Request::get("/status").body(Bytes::new());
-    let (status, body) = ask(config, request, PATIENCE).await?;
+    let (status, body) = get(config, "/status", PATIENCE).await?;
     if status != StatusCode::OK {
         let words = String::from_utf8_lossy(&body);
         let error = anyhow!("/status answered {status}: {}", words.trim());
@@ -42,6 +41,15 @@ pub(super) async fn status(config: &Config) -> Result<Status, Silence> {
     let parsed = serde_json::from_slice(&body)
         .context("/status answered something else; is another program at server.admin?");
     parsed.map_err(Silence::Other)
+}
+
+/// GETs `path` and waits for the answer for at most `patience`.
+pub(super) async fn get(
+    config: &Config,
+    path: &str,
+    patience: Duration,
+) -> Result<(StatusCode, Bytes), Silence> {
+    ask(config, Request::get(path).body(Bytes::new()), patience).await
 }
 
 /// POSTs JSON to `path` and waits for the answer for at most `patience`.

@@ -9,6 +9,7 @@ mod database;
 mod doctor;
 mod hash_password;
 mod healthcheck;
+mod log_level;
 mod migrate;
 mod reload;
 mod seed;
@@ -74,6 +75,9 @@ enum Command {
     /// Ask the running server how it is: exit status 0 when well, 1 when not
     #[command(after_help = healthcheck::HELP)]
     Healthcheck(healthcheck::Arguments),
+    /// Tell what the running server logs, or have it log more for a while
+    #[command(after_help = log_level::HELP)]
+    LogLevel(log_level::Arguments),
     /// Print the hash of a password, for `basic_auth` of a route
     #[command(after_help = hash_password::HELP)]
     HashPassword,
@@ -109,6 +113,7 @@ pub fn run() -> ExitCode {
         Command::Status(arguments) => status::run(config, &arguments),
         Command::Reload => reload::run(config),
         Command::Healthcheck(arguments) => healthcheck::run(config, &arguments),
+        Command::LogLevel(arguments) => log_level::run(config, &arguments),
         Command::HashPassword => hash_password::run(),
         Command::Doctor(arguments) => doctor::run(config, &arguments),
     };

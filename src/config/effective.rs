@@ -9,8 +9,8 @@ use super::keys::DEFAULT_HEADERS;
 use super::values::{mask_url, mask_url_passwords, print_duration, print_size};
 use super::{
     AccessFormat, Acme, AcmeStorage, Action, Balance, Challenge, Compression, Config, Cors,
-    Database, Log, LogFormat, PasswordHash, RateLimit, RequestHeaders, Route, Secret, Server, Tls,
-    TlsMode, TlsVersion, UnknownNames, Upstream,
+    Database, Log, LogFormat, Mask, PasswordHash, RateLimit, RequestHeaders, Route, Secret, Server,
+    Tls, TlsMode, TlsVersion, UnknownNames, Upstream,
 };
 
 impl Config {
@@ -37,6 +37,10 @@ impl Config {
     /// The same, table by table.
     pub(super) fn sections(&self, secrets: Secrets) -> Vec<Section> {
         let mut out = Printer {
+            mask: match secrets {
+                Secrets::Masked => self.log.mask.clone(),
+                Secrets::Told => Mask::default(),
+            },
             secrets,
             sections: Vec::new(),
             is_default: false,
@@ -193,7 +197,7 @@ fn database(out: &mut Printer, database: &Database) {
 fn headers(out: &mut Printer, headers: &[(HeaderName, HeaderValue)]) {
     out.heading("[headers]");
     for (name, value) in headers {
-        out.text(&quoted(name.as_str()), shown(value));
+        out.header("", name, value);
     }
     for (name, _) in DEFAULT_HEADERS {
         if !headers
@@ -238,7 +242,7 @@ fn upstream(out: &mut Printer, upstream: &Upstream) {
     out.plain("keepalive", upstream.keepalive);
     if let Some(health) = &upstream.health {
         out.heading("[upstream.health]");
-        out.text("path", &health.path);
+        out.text("path", out.mask.covered(&health.path));
         out.text("host", health.host.as_ref().map_or("", shown));
         out.text("status", health.status);
         out.text("interval", print_duration(health.interval));
@@ -293,10 +297,7 @@ fn route(out: &mut Printer, route: &Route) {
         out.texts("headers.remove", &route.remove_headers);
     }
     for (name, value) in &route.set_headers {
-        out.text(
-            &format!("headers.set.{}", quoted(name.as_str())),
-            shown(value),
-        );
+        out.header("headers.set.", name, value);
     }
 }
 
@@ -308,8 +309,7 @@ fn request_headers(out: &mut Printer, headers: &RequestHeaders) {
         out.texts("request_headers.remove", &headers.remove);
     }
     for (name, value) in &headers.set {
-        let key = format!("request_headers.set.{}", quoted(name.as_str()));
-        out.text(&key, shown(value));
+        out.header("request_headers.set.", name, value);
     }
 }
 
@@ -346,7 +346,7 @@ fn action(out: &mut Printer, action: &Action) {
             }
         }
         Action::Redirect { to, status } => {
-            out.text("redirect.to", to);
+            out.text("redirect.to", out.mask.covered(to));
             out.plain("redirect.status", status.as_u16());
         }
         Action::Respond {
@@ -375,11 +375,12 @@ fn log(out: &mut Printer, log: &Log) {
     out.text("level", &log.level);
     out.text("format", format);
     out.text("access", access);
-    out.texts("mask", &log.mask);
+    out.texts("mask", log.mask.names());
 }
 
 struct Printer {
     secrets: Secrets,
+    mask: Mask,
     sections: Vec<Section>,
     /// Whether the next section is for reading only.
     is_default: bool,
@@ -413,6 +414,12 @@ impl Printer {
 
     fn text(&mut self, key: &str, value: impl Display) {
         self.plain(key, quoted(&escape(&value.to_string())));
+    }
+
+    fn header(&mut self, table: &str, name: &HeaderName, value: &HeaderValue) {
+        let is_hidden = self.mask.hides(name.as_str().as_bytes());
+        let value = if is_hidden { "***" } else { shown(value) };
+        self.text(&format!("{table}{}", quoted(name.as_str())), value);
     }
 
     fn texts<T: Display>(&mut self, key: &str, values: impl IntoIterator<Item = T>) {

@@ -19,7 +19,7 @@ use super::routes::routes;
 use super::secrets::database_url;
 use super::tls::tls;
 use super::upstreams::upstreams;
-use super::values::{parse_listener, parse_network};
+use super::values::{Mask, parse_listener, parse_log_level, parse_network};
 use super::{
     AccessFormat, Coding, Compression, Config, Database, HostPattern, Log, LogFormat, MediaPattern,
     Server, Timeouts,
@@ -149,31 +149,12 @@ fn log(section: &Section<'_>) -> Log {
     ];
     let name = |text: &str| match text {
         "" => Err("must name a header or query parameter"),
-        text => Ok(text.to_lowercase()),
+        text => Ok(text.to_owned()),
     };
     Log {
-        level: section.value("level", text(log_level)),
+        level: section.value("level", text(parse_log_level)),
         format: section.value("format", choice(&formats)),
         access: section.value("access", choice(&access)),
-        mask: section.value("mask", list(text(name))),
+        mask: Mask::new(section.value("mask", list(text(name)))),
     }
-}
-
-/// A `tracing` filter. Its own parser takes any word for the name of a module, so that `"inof"`
-/// would silence everything; here a word alone is a level.
-fn log_level(text: &str) -> Result<String, &'static str> {
-    const WHAT: &str = r#"not a level; write error, warn, info, debug or trace, or for example "info,unibody=debug""#;
-    let is_level = |word: &str| {
-        let levels = ["off", "error", "warn", "info", "debug", "trace"];
-        levels.contains(&word.to_ascii_lowercase().as_str())
-    };
-    let directives = text.split(',').map(str::trim);
-    let named = |directive: &str| match directive.rsplit_once('=') {
-        Some((target, level)) => !target.is_empty() && is_level(level),
-        None => is_level(directive),
-    };
-    if !directives.clone().all(named) || tracing_subscriber::EnvFilter::try_new(text).is_err() {
-        return Err(WHAT);
-    }
-    Ok(text.to_owned())
 }

@@ -3,7 +3,7 @@
 use http::{HeaderName, HeaderValue, header};
 
 use super::Tls;
-use super::keys::DEFAULT_HEADERS;
+use super::keys::{DEFAULT_HEADERS, Kind};
 use super::read::{header_value, unless_empty};
 use super::reader::Section;
 
@@ -57,7 +57,9 @@ pub(super) fn named_headers(
     key: &str,
 ) -> Vec<(HeaderName, Option<HeaderValue>, Option<usize>)> {
     let mut headers: Vec<(HeaderName, Option<HeaderValue>, Option<usize>)> = Vec::new();
-    for (name, at, node) in section.open_table(key) {
+    for (name, at, mut node) in section.open_table(key) {
+        // SECURITY: `Authorization` and its like are among them, whose values no message may show.
+        node.kind = &Kind::Secret;
         let value = unless_empty(header_value)(&node);
         match header_name(name) {
             Err(what) => node.wrong(what),

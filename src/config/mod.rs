@@ -51,7 +51,7 @@ pub use mistakes::{Mistake, Mistakes};
 pub use policy::{Account, Cors, LimitKey, Origins, PasswordHash, Rate, RateLimit, RoutePolicy};
 pub use tls::{Tls, TlsFiles, TlsMode, TlsVersion, UnknownNames};
 pub use upstreams::MOST_RETRIES;
-pub use values::Secret;
+pub use values::{Mask, Secret};
 
 /// Everything the program was told, validated. One immutable snapshot serves each request.
 #[derive(Debug, Clone, PartialEq)]
@@ -440,8 +440,8 @@ pub struct Log {
     pub format: LogFormat,
     /// Access log. Default combined with timings.
     pub access: AccessFormat,
-    /// Header and query names whose values are never written, lower case.
-    pub mask: Vec<String>,
+    /// Headers and query parameters whose values are never written.
+    pub mask: Mask,
 }
 
 /// `log.format`.

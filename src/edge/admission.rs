@@ -26,6 +26,7 @@ use super::route::PreparedRoute;
 use super::security_headers::SecurityHeaders;
 use super::{door, plain_http, request_id, request_path};
 use crate::config::Action;
+use crate::telemetry::request;
 
 /// Who asks, over what, under which id.
 pub(super) struct Caller {
@@ -99,6 +100,7 @@ pub(super) fn open(session: &mut Session, exchange: &mut Exchange) {
     exchange.trusted_peer = caller.client.trusted_peer;
     exchange.https = caller.is_https;
     exchange.id = caller.id;
+    request::begin(&exchange.id);
 
     let snapshot = exchange.snapshot.clone();
     if let Some(headers) = session.downstream_modules_ctx.get_mut::<SecurityHeaders>() {
@@ -237,7 +239,7 @@ fn arm_modules(session: &mut Session, exchange: &Exchange, route: &Arc<PreparedR
 
 async fn apply_policy(
     session: &mut Session,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     route: &PreparedRoute,
 ) -> Result<(), Box<Answer>> {
     let head = session.as_downstream().req_header();
@@ -252,12 +254,13 @@ async fn apply_policy(
     if let Some(headers) = modules.get_mut::<SecurityHeaders>() {
         headers.arm_policy(verdict.marks);
     }
-    match (verdict.refusal, verdict.login) {
-        (Some(refusal), _) => Err(refusal),
+    exchange.user = match (verdict.refusal, verdict.login) {
+        (Some(refusal), _) => return Err(refusal),
         // Boxed: most requests have none, and theirs needn't have room for it.
-        (None, Some(login)) => Box::pin(login.verify()).await,
-        (None, None) => Ok(()),
-    }
+        (None, Some(login)) => Some(Box::pin(login.verify()).await?),
+        (None, None) => verdict.user,
+    };
+    Ok(())
 }
 
 /// Refuses an announced body that is too large before a byte of it is read.

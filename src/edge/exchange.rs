@@ -36,6 +36,8 @@ pub(crate) struct Exchange {
     pub(crate) https: bool,
     /// The host asked for, lower case, without port.
     pub(crate) host: String,
+    /// Who has signed in by `basic_auth`.
+    pub(crate) user: Option<String>,
     /// The authority as the client wrote it.
     pub(crate) authority: Option<HeaderValue>,
     pub(crate) route: Option<Arc<PreparedRoute>>,
@@ -63,6 +65,7 @@ impl Exchange {
             tls: false,
             https: false,
             host: String::new(),
+            user: None,
             authority: None,
             route: None,
             max_body,

@@ -34,6 +34,10 @@ use super::security_headers::SecurityHeaders;
 use super::snapshot::Destination;
 use super::upstream::{self, Wish};
 use super::{Edge, acme_challenge, admission, bridge, door, rewrite};
+use crate::telemetry::Tally;
+
+/// Clients provoke these as often as they like while an upstream is not well.
+static FAILED: Tally = Tally::new("requests failed", 10);
 
 /// The edge as Pingora sees it.
 pub(super) struct Proxy {
@@ -204,7 +208,7 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        exchange.tries.not_connected(&exchange.id, &mut error);
+        exchange.tries.not_connected(&mut error);
         error
     }
 
@@ -216,10 +220,8 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
         reused: bool,
     ) -> Box<Error> {
-        let (id, forwarded) = (&exchange.id, exchange.forwarded);
-        exchange
-            .tries
-            .broke(id, session, reused, forwarded, &mut error);
+        let forwarded = exchange.forwarded;
+        exchange.tries.broke(session, reused, forwarded, &mut error);
         error
     }
 
@@ -270,7 +272,9 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(None);
             if status.is_server_error() {
                 let servers = exchange.tries.servers();
-                tracing::warn!(request_id = %exchange.id, servers, %error, "request failed");
+                if FAILED.count(|| format!("{servers}: {error}")) {
+                    tracing::warn!(servers, %error, "request failed");
+                }
             }
             // The client may leave before it has the page; then there is nobody to tell.
             let _ = reply::send(session, exchange, reply::empty(status)).await;

@@ -19,6 +19,7 @@ mod durability;
 mod embedded;
 mod files;
 mod http2;
+mod logs;
 mod metrics;
 mod modules;
 mod notes;

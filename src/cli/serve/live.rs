@@ -15,6 +15,7 @@ use crate::admin::{Listeners, Subject};
 use crate::config::Config;
 use crate::database::Database;
 use crate::edge::{self, Addresses, View};
+use crate::telemetry::Logging;
 
 /// Everything that a reload may touch.
 pub(super) struct Live {
@@ -29,6 +30,7 @@ pub(super) struct Live {
     pub(super) keeping: Keeping,
     pub(super) database: Database,
     pub(super) reloads: Arc<Reloads>,
+    pub(super) logging: Logging,
     /// What the admin listener tells of, if there is one.
     pub(super) subject: Option<Arc<ArcSwap<Subject>>>,
 }
@@ -100,6 +102,9 @@ impl Live {
                 &self.addresses.https,
                 &self.database,
             );
+        }
+        if let Err(error) = self.logging.configure(&config.log) {
+            tracing::error!(%error, "log.level can't be changed");
         }
         self.config = config;
         if let Some(subject) = &self.subject {

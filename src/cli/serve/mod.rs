@@ -29,7 +29,7 @@ use crate::app;
 use crate::config::Config;
 use crate::edge::listeners::{AtHand, Bound};
 use crate::edge::{self, Sockets};
-use crate::telemetry::{self, Output};
+use crate::telemetry::{self, Logging, Output};
 
 pub(super) const HELP: &str = "\
 SIGTERM and SIGINT let running requests finish (server.drain); a second one stops at once. SIGHUP
@@ -45,16 +45,21 @@ pub(super) fn run(config: Option<&Path>) -> Outcome {
     let config = source.load();
     let config = Arc::new(config.map_err(|mistakes| Failure::Config(mistakes.to_string()))?);
     let output = Output::stdout().context("cannot start logging")?;
-    telemetry::start(&config.log, &output)?;
+    let logging = telemetry::start(&config.log, &output)?;
     let runtime = runtime(&config)?;
-    let outcome = runtime.block_on(serve(source, config, &output));
+    let outcome = runtime.block_on(serve(source, config, logging, &output));
     // What is still running after the drain has had its time.
     runtime.shutdown_background();
     output.flush();
     outcome.map_err(Failure::Other)
 }
 
-async fn serve(source: Source, config: Arc<Config>, output: &Output) -> anyhow::Result<()> {
+async fn serve(
+    source: Source,
+    config: Arc<Config>,
+    logging: Logging,
+    output: &Output,
+) -> anyhow::Result<()> {
     let started = OffsetDateTime::now_utc();
     let mut signals = Signals::listen()?;
     let (stopping, stopped) = watch::channel(false);
@@ -92,6 +97,7 @@ async fn serve(source: Source, config: Arc<Config>, output: &Output) -> anyhow::
             tracing::info!(admin = %format!("http://{}", bound.address), "status and metrics");
             let subject = Arc::new(ArcSwap::from_pointee(admin::Subject {
                 config: Arc::clone(&config),
+                logging: logging.clone(),
                 started,
                 listeners: admin::Listeners {
                     http: addresses.http.clone(),
@@ -127,6 +133,7 @@ async fn serve(source: Source, config: Arc<Config>, output: &Output) -> anyhow::
         keeping,
         database: database.database.clone(),
         reloads,
+        logging,
         subject,
     };
     loop {

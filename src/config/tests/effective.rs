@@ -133,6 +133,48 @@ fn passwords_are_masked() {
 }
 
 #[test]
+fn values_of_masked_headers_and_parameters_are_masked() {
+    let text = r#"
+[headers]
+Set-Cookie = "a=hunter2"
+[[upstream]]
+name = "a"
+servers = ["a:1"]
+health = { path = "/health?token=hunter2&deep" }
+[[route]]
+path = "/a/"
+upstream = "a"
+request_headers = { set = { Authorization = "Bearer hunter2", X_API_KEY = "hunter2", X-Seen = "yes" } }
+headers = { set = { Cookie = "hunter2" } }
+[[route]]
+path = "/b/"
+redirect = { to = "https://b.test/?password=hunter2" }
+"#;
+    let printed = good(text).effective_toml();
+    assert!(!printed.contains("hunter2"), "{printed}");
+    for shown in [
+        "\"set-cookie\" = \"***\"",
+        "path = \"/health?token=***&deep\"",
+        "request_headers.set.\"authorization\" = \"***\"",
+        "request_headers.set.\"x_api_key\" = \"***\"",
+        "request_headers.set.\"x-seen\" = \"yes\"",
+        "redirect.to = \"https://b.test/?password=***\"",
+    ] {
+        assert!(printed.contains(shown), "{shown} in {printed}");
+    }
+    let wrong = parse(
+        "[headers]\nAuthorization = \"a\\nhunter2\"",
+        site().path(),
+        &Environment::empty(),
+    );
+    let message = wrong.unwrap_err().to_string();
+    assert!(
+        message.contains("headers.\"Authorization\" = ***: not a header value"),
+        "{message}"
+    );
+}
+
+#[test]
 fn every_key_is_printed() {
     let printed = good(FULL).effective_toml();
     let printed: Vec<_> = printed.lines().collect();

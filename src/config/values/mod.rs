@@ -3,11 +3,15 @@
 
 mod address;
 mod amount;
+mod level;
+mod mask;
 mod pattern;
 mod secret;
 
 pub use address::{parse_listener, parse_network};
 pub use amount::{parse_duration, parse_size, print_duration, print_size};
+pub use level::parse_log_level;
+pub use mask::Mask;
 pub use secret::{Secret, mask_url, mask_url_passwords};
 
 /// What is wrong with a value and what to write instead, without the value itself.

@@ -37,6 +37,7 @@ use super::connection::Peer;
 use super::farewell::Stage;
 use super::proxy::Proxy;
 use super::ready::Tape;
+use crate::telemetry::request;
 
 /// Judges the method and target of a request that came another way by the door's measure.
 ///
@@ -203,7 +204,8 @@ async fn lend(
     let mut session = ServerSession::new_http1(wire);
     session.set_keepalive(Some(KEEPALIVE.as_secs()));
     session.set_pipelined_prefix(bytes);
-    let (stream, _) = proxy.process_new_http(session, shutdown).await?.consume();
+    let answered = request::scope(proxy.process_new_http(session, shutdown));
+    let (stream, _) = answered.await?.consume();
     let mut wire = stream.into_any().downcast::<Wire>().ok()?;
     if let Some(tape) = wire.end() {
         tape.keep();

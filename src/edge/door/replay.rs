@@ -155,6 +155,8 @@ fn log(edge: &Edge, head: &[u8], simple: &Simple, reply: &Reply, body_bytes: u64
     let text = |span: simple::Span| std::str::from_utf8(span.read(head)).unwrap_or_default();
     edge.access_log.load().write(&Line {
         client: reply.client,
+        // What somebody has to sign in for is never ready.
+        user: None,
         request: Some(Request {
             method: if simple.is_head { "HEAD" } else { "GET" },
             target: text(simple.target),

@@ -52,6 +52,10 @@ use self::shelf::Shelf;
 use crate::config::{self, Coding, Files};
 use crate::edge::freshness::Freshness;
 use crate::edge::reply::Answer;
+use crate::telemetry::Tally;
+
+/// Whoever asks for such a file provokes another.
+static FAILED: Tally = Tally::new("static files could not be served", 10);
 
 /// The file that stands for its directory.
 const INDEX: &str = "index.html";
@@ -447,7 +451,10 @@ impl Failure {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         };
-        tracing::warn!(path = uri.path(), error = %self, "cannot serve a static file");
+        let path = uri.path();
+        if FAILED.count(|| format!("{path}: {self}")) {
+            tracing::warn!(path, error = %self, "cannot serve a static file");
+        }
         let mut answer = respond::empty(status);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             answer

@@ -30,6 +30,7 @@ use super::connection::Peer;
 use super::door::Wire;
 use super::farewell::Stage;
 use super::proxy::Proxy;
+use crate::telemetry::request;
 
 /// Streams one client may have open at once.
 const MAX_STREAMS: u32 = 100;
@@ -113,7 +114,7 @@ pub(super) async fn serve(
                     let (proxy, shutdown) = (proxy.clone(), shutdown.clone());
                     running.spawn(async move {
                         let session = ServerSession::new_http2(session);
-                        proxy.process_new_http(session, &shutdown).await;
+                        request::scope(proxy.process_new_http(session, &shutdown)).await;
                     });
                 }
             },

@@ -143,6 +143,8 @@ async fn give(edge: Arc<Edge>, mut session: HttpSession, reply: Reply, started: 
     reply.cells.count_ready(is_head, status, took, body_bytes);
     edge.access_log.load().write(&Line {
         client: reply.client,
+        // What somebody has to sign in for is never ready.
+        user: None,
         request: Some(Request {
             method: request.method.as_str(),
             target: target(request).unwrap_or_default(),

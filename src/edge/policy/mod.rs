@@ -67,6 +67,8 @@ pub(crate) struct Verdict {
     pub(crate) refusal: Option<Box<Answer>>,
     /// What goes on the answer, whoever gives it.
     pub(crate) marks: Marks,
+    /// Who has signed in before.
+    pub(crate) user: Option<String>,
     /// A password that has to be checked before the request goes on.
     pub(crate) login: Option<Box<Login>>,
 }
@@ -155,7 +157,7 @@ impl Policy {
         verdict.refusal = self.refuse(asked, &mut verdict.marks);
         if let (None, Some(accounts)) = (&verdict.refusal, &self.accounts) {
             match accounts.look(asked.client, asked.headers) {
-                Credentials::Known => {}
+                Credentials::Known(user) => verdict.user = Some(user),
                 Credentials::Unknown(login) => verdict.login = Some(login),
                 Credentials::None => verdict.refusal = Some(accounts.ask()),
             }

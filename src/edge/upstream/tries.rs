@@ -19,6 +19,10 @@ use pingora_proxy::Session;
 
 use super::Upstream;
 use super::endpoint::Endpoint;
+use crate::telemetry::Tally;
+
+/// Of a server that is not well, every client finds out.
+static RETRIED: Tally = Tally::new("requests were sent to another server", 10);
 
 /// The tries of one request, in their order.
 #[derive(Default)]
@@ -107,19 +111,18 @@ impl Tries {
     }
 
     /// The last try got no connection: notes it, and has `error` say whether there is another.
-    pub(crate) fn not_connected(&mut self, request_id: &str, error: &mut Error) {
+    pub(crate) fn not_connected(&mut self, error: &mut Error) {
         // A kept HTTP/2 connection that has ended takes no new stream: once that is nobody's failure.
         let is_first = !self.all.iter().any(|each| each.was_stale);
         let stale = is_first && *error.etype() == ErrorType::H2Error;
         let again = self.failed(error, stale);
-        self.decide(request_id, error, again);
+        self.decide(error, again);
     }
 
     /// The last try broke on a connection that may have been `reused`, after `forwarded` bytes of the
     /// body: notes it, and has `error` say whether there is another.
     pub(crate) fn broke(
         &mut self,
-        request_id: &str,
         session: &Session,
         reused: bool,
         forwarded: u64,
@@ -146,7 +149,7 @@ impl Tries {
         // The server has closed while the request was on its way: that is nobody's failure.
         let stale = reused && is_closed(error);
         let again = self.failed(error, stale);
-        self.decide(request_id, error, again && repeatable);
+        self.decide(error, again && repeatable);
     }
 
     /// Notes the failure of the last try; whether there is somebody left to ask.
@@ -164,14 +167,16 @@ impl Tries {
         tried <= upstream.config.retries && upstream.has_other_than(self)
     }
 
-    fn decide(&self, request_id: &str, error: &mut Error, again: bool) {
+    fn decide(&self, error: &mut Error, again: bool) {
         error.set_retry(again);
         let (Some(last), Some(upstream)) = (self.all.last(), &self.upstream) else {
             return;
         };
         if again && !last.was_stale {
             let (upstream, server) = (&upstream.config.name, &last.endpoint.label);
-            tracing::warn!(request_id, upstream, server, %error, "no answer: another server is asked");
+            if RETRIED.count(|| format!("{upstream}, {server}: {error}")) {
+                tracing::warn!(upstream, server, %error, "no answer: another server is asked");
+            }
         }
     }
 }

@@ -60,6 +60,7 @@ pub(super) struct Passwords {
 /// A password whose check is still to be made.
 pub(crate) struct Login {
     passwords: Arc<Passwords>,
+    user: String,
     hash: PasswordHash,
     /// Whether the hash is the user's own.
     is_user: bool,
@@ -71,7 +72,8 @@ pub(crate) struct Login {
 
 /// What is to be done about a request's credentials.
 pub(super) enum Credentials {
-    Known,
+    /// This user has signed in before.
+    Known(String),
     Unknown(Box<Login>),
     None,
 }
@@ -112,10 +114,11 @@ impl Accounts {
         });
         let tag = self.passwords.known.tag(hash, &password);
         if own.is_some() && self.passwords.known.has(tag) {
-            return Credentials::Known;
+            return Credentials::Known(user);
         }
         Credentials::Unknown(Box::new(Login {
             passwords: self.passwords.clone(),
+            user,
             hash: hash.clone(),
             is_user: own.is_some(),
             password,
@@ -152,11 +155,11 @@ impl Passwords {
 }
 
 impl Login {
-    /// Checks the password, once it is its turn.
+    /// Checks the password, once it is its turn; the user who has signed in by it.
     ///
     /// # Errors
     /// The answer: 401 for a wrong one, 503 where too many wait.
-    pub(crate) async fn verify(self) -> Result<(), Box<Answer>> {
+    pub(crate) async fn verify(self) -> Result<String, Box<Answer>> {
         let passwords = &self.passwords;
         let queue = &passwords.queues[passwords.hash_of(self.network) % QUEUES];
         let waiting = async {
@@ -169,12 +172,13 @@ impl Login {
             Some((first_in_queue, permit))
         };
         let turn = match timeout(PATIENCE, waiting).await {
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(self.user),
             Ok(Some(turn)) => turn,
             Err(_) => return Err(busy()),
         };
         let Self {
             passwords,
+            user,
             hash,
             is_user,
             password,
@@ -191,7 +195,7 @@ impl Login {
         // A check that panicked has proven nothing.
         if check.await.unwrap_or(false) && is_user {
             passwords.known.add(tag);
-            return Ok(());
+            return Ok(user);
         }
         Err(unauthorized(&challenge))
     }

@@ -83,7 +83,7 @@ async fn who_has_signed_in_once_is_known_again() {
         };
         let outcome = first.verify().await;
         assert_eq!(outcome.is_ok(), lets_in, "{why}");
-        let known = matches!(accounts.look(client, &headers), Credentials::Known);
+        let known = matches!(accounts.look(client, &headers), Credentials::Known(_));
         assert_eq!(known, lets_in, "{why}, the second time");
         if let Err(answer) = outcome {
             assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{why}");

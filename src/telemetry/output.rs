@@ -1,21 +1,14 @@
-//! What the program says while it runs: one stream of lines on stdout.
-//!
-//! A thread of its own writes them, many at once under load, so that no request waits for whoever
-//! reads our output. If that reader stops, lines are dropped and counted, and serving goes on.
+//! The way to stdout: a thread of its own writes, many lines at once under load, so that no request
+//! waits for whoever reads our output. If that reader stops, lines are dropped and counted, and serving
+//! goes on.
 
-use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};
-use std::panic::PanicHookInfo;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::Context;
 use parking_lot::{Condvar, Mutex};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
-
-use crate::config::{Log, LogFormat};
 
 /// Bytes that may wait for the writer before further lines are dropped.
 const QUEUE: usize = 4 * 1024 * 1024;
@@ -26,8 +19,6 @@ const USUAL: usize = 256 * 1024;
 const COLLECT: Duration = Duration::from_millis(10);
 /// How long the last lines may take at exit when nobody reads them.
 const LAST_LINES: Duration = Duration::from_secs(2);
-/// Of the libraries only what a person has to act on.
-const LIBRARIES: &str = "pingora_core=error,pingora_proxy=error,h2=error,rustls=error,tokio_postgres=warn,refinery_core=warn";
 
 /// The way to stdout. Cheap to clone.
 #[derive(Clone)]
@@ -103,42 +94,6 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.0.state.lock().is_closed = true;
         self.0.called.notify_one();
-    }
-}
-
-/// Sends `tracing` events, and those of libraries that use `log`, to `output`.
-///
-/// # Errors
-/// `log.level` is no filter, or logging was started before.
-pub fn start(log: &Log, output: &Output) -> anyhow::Result<()> {
-    // The more exact directive wins, so the user's own about a library are kept.
-    let filter = EnvFilter::try_new(format!("{LIBRARIES},{}", log.level))
-        .with_context(|| format!("log.level = {:?} is no level or filter", log.level))?;
-    let events = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(output.clone())
-        .with_ansi(false);
-    let started = match log.format {
-        LogFormat::Text => events.with_target(false).try_init(),
-        LogFormat::Json => events.json().flatten_event(true).try_init(),
-    };
-    started.map_err(|error| anyhow::anyhow!("cannot start logging: {error}"))?;
-    std::panic::set_hook(Box::new(log_panic));
-    Ok(())
-}
-
-/// A panic is a line like any other; `RUST_BACKTRACE=1` adds where it came from.
-fn log_panic(panic: &PanicHookInfo<'_>) {
-    let location = panic
-        .location()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    let message = panic.payload_as_str().unwrap_or("not a text");
-    let backtrace = Backtrace::capture();
-    if backtrace.status() == BacktraceStatus::Captured {
-        tracing::error!(location, message, %backtrace, "panic");
-    } else {
-        tracing::error!(location, message, "panic");
     }
 }
 

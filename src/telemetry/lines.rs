@@ -1,0 +1,102 @@
+//! How an event becomes a line: as its format has it, under its request's id, without secrets.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::{redaction, request};
+use crate::config::{LogFormat, Mask};
+
+/// The lines of `format`, completed.
+pub(super) struct Lines<F> {
+    inner: F,
+    format: LogFormat,
+    mask: Arc<ArcSwap<Mask>>,
+}
+
+impl<F> Lines<F> {
+    /// What `inner` writes must be of this `format`.
+    pub(super) fn new(inner: F, format: LogFormat, mask: Arc<ArcSwap<Mask>>) -> Self {
+        Self {
+            inner,
+            format,
+            mask,
+        }
+    }
+}
+
+impl<S, N, F> FormatEvent<S, N> for Lines<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = String::with_capacity(256);
+        self.inner
+            .format_event(context, Writer::new(&mut line), event)?;
+        request::with_id(|id| add_id(&mut line, id, self.format));
+        writer.write_str(&redaction::redact(&line, &self.mask.load(), self.format))
+    }
+}
+
+/// Puts `id` at the end of `line`, unless the event itself has told it.
+fn add_id(line: &mut String, id: &str, format: LogFormat) {
+    if line.contains("request_id") {
+        return;
+    }
+    let kept = line.trim_end_matches('\n');
+    // Ids are made of or checked for characters that need no escape anywhere.
+    match format {
+        LogFormat::Text => {
+            line.truncate(kept.len());
+            let _ = writeln!(line, " request_id={id}");
+        }
+        LogFormat::Json => {
+            if let Some(object) = kept.strip_suffix('}') {
+                line.truncate(object.len());
+                let _ = writeln!(line, ",\"request_id\":\"{id}\"}}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_is_a_field_like_any_other() {
+        for (format, line, told) in [
+            (
+                LogFormat::Text,
+                "INFO something a=1\n",
+                "INFO something a=1 request_id=abc\n",
+            ),
+            (
+                LogFormat::Text,
+                "INFO something request_id=xyz\n",
+                "INFO something request_id=xyz\n",
+            ),
+            (
+                LogFormat::Json,
+                "{\"message\":\"something\"}\n",
+                "{\"message\":\"something\",\"request_id\":\"abc\"}\n",
+            ),
+        ] {
+            let mut line = line.to_owned();
+            add_id(&mut line, "abc", format);
+            assert_eq!(line, told);
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What the server says while it runs, and what it never says.
+
+mod level;
+mod probes;
+mod requests;
+mod secrets;
