@@ -26,8 +26,9 @@ const USUAL: usize = 256 * 1024;
 const COLLECT: Duration = Duration::from_millis(10);
 /// How long the last lines may take at exit when nobody reads them.
 const LAST_LINES: Duration = Duration::from_secs(2);
-/// Of the libraries only what a person has to act on.
-const LIBRARIES: &str = "pingora_core=error,pingora_proxy=error,h2=error,rustls=error,tokio_postgres=warn,refinery_core=warn";
+/// Of the libraries only what a person has to act on. Pingora's listeners say once a second that they
+/// can't accept; `edge::open_files` says it once.
+const LIBRARIES: &str = "pingora_core=error,pingora_core::services::listening=off,pingora_proxy=error,h2=error,rustls=error,tokio_postgres=warn,refinery_core=warn";
 
 /// The way to stdout. Cheap to clone.
 #[derive(Clone)]

@@ -17,6 +17,7 @@ mod doctor;
 mod door;
 mod durability;
 mod embedded;
+mod faults;
 mod files;
 mod http2;
 mod metrics;

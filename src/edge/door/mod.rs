@@ -88,7 +88,7 @@ pub(super) async fn serve(
         match replay::answer(&mut wire, edge, peer, head).await {
             Outcome::Answered => {}
             Outcome::Ended => break,
-            Outcome::NotReady(tape) => match lend(wire, head, tape, proxy, shutdown).await {
+            Outcome::NotReady(tape) => match lend(wire, head, tape, edge, proxy, shutdown).await {
                 Some(back) => wire = back,
                 None => return,
             },
@@ -191,6 +191,7 @@ async fn lend(
     mut wire: Box<Wire>,
     head: Head,
     tape: Option<Tape>,
+    edge: &Edge,
     proxy: &Arc<HttpProxy<Proxy>>,
     shutdown: &ShutdownWatch,
 ) -> Option<Box<Wire>> {
@@ -203,7 +204,8 @@ async fn lend(
     let mut session = ServerSession::new_http1(wire);
     session.set_keepalive(Some(KEEPALIVE.as_secs()));
     session.set_pipelined_prefix(bytes);
-    let (stream, _) = proxy.process_new_http(session, shutdown).await?.consume();
+    let exchange = proxy.process_new_http(session, shutdown);
+    let (stream, _) = edge.panics.lend(exchange).await??.consume();
     let mut wire = stream.into_any().downcast::<Wire>().ok()?;
     if let Some(tape) = wire.end() {
         tape.keep();

@@ -110,10 +110,12 @@ pub(super) async fn serve(
                 Outcome::Answered => {}
                 Outcome::Underway(rest) => running.spawn(rest),
                 Outcome::NotReady(session) => {
-                    let (proxy, shutdown) = (proxy.clone(), shutdown.clone());
+                    let (edge, proxy, shutdown) = (edge.clone(), proxy.clone(), shutdown.clone());
                     running.spawn(async move {
                         let session = ServerSession::new_http2(session);
-                        proxy.process_new_http(session, &shutdown).await;
+                        edge.panics
+                            .lend(proxy.process_new_http(session, &shutdown))
+                            .await;
                     });
                 }
             },

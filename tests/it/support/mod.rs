@@ -7,6 +7,7 @@ pub mod codings;
 pub mod command;
 pub mod database;
 pub mod edge;
+pub mod events;
 pub mod exchange;
 pub mod fault_proxy;
 pub mod grpc;

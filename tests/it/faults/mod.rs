@@ -1,0 +1,3 @@
+//! What goes wrong beside the database and the network: who pays for it, and how it is over.
+
+mod panics;
