@@ -1,3 +1,4 @@
 //! What goes wrong beside the database and the network: who pays for it, and how it is over.
 
+mod open_files;
 mod panics;

@@ -19,6 +19,7 @@ pub mod nginx;
 pub mod pebble;
 pub mod pgbouncer;
 pub mod pieces;
+pub mod process;
 pub mod raw;
 pub mod server;
 pub mod tls_front;

@@ -1,0 +1,65 @@
+//! What the system knows of a process (Linux's `/proc`).
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use nix::unistd::Pid;
+
+/// Ticks of `/proc/PID/stat` in a second: the kernel tells user space this number everywhere.
+const TICKS: u64 = 100;
+
+/// The file descriptors it has open.
+pub fn open_files(process: Pid) -> usize {
+    fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
+}
+
+/// Its soft limit of open files.
+pub fn open_files_allowed(process: Pid) -> u64 {
+    let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let soft = line.unwrap().split_whitespace().nth(3).unwrap();
+    soft.parse().unwrap()
+}
+
+/// Lets it have so many open files from now on.
+pub fn allow_open_files(process: Pid, soft: u64) {
+    let done = Command::new("prlimit")
+        .args(["--pid", &process.to_string(), &format!("--nofile={soft}:")])
+        .status();
+    assert!(done.unwrap().success(), "prlimit");
+}
+
+/// The processor time it has used.
+pub fn cpu(process: Pid) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // The name in parentheses may have spaces in it.
+    let fields: Vec<_> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    let ticks: u64 = [fields[11], fields[12]]
+        .map(|field| field.parse::<u64>().unwrap())
+        .iter()
+        .sum();
+    Duration::from_millis(ticks * 1000 / TICKS)
+}
+
+/// Its resident memory in KiB.
+pub fn memory(process: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+    kib.parse().unwrap()
+}
+
+/// Its threads.
+pub fn threads(process: Pid) -> usize {
+    fs::read_dir(format!("/proc/{process}/task"))
+        .unwrap()
+        .count()
+}
