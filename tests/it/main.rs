@@ -15,6 +15,7 @@ mod commands;
 mod compared;
 mod doctor;
 mod door;
+mod drain;
 mod durability;
 mod embedded;
 mod faults;
