@@ -1,4 +1,5 @@
 //! What goes wrong beside the database and the network: who pays for it, and how it is over.
 
+mod database;
 mod open_files;
 mod panics;
