@@ -9,11 +9,6 @@ use nix::unistd::Pid;
 /// Ticks of `/proc/PID/stat` in a second: the kernel tells user space this number everywhere.
 const TICKS: u64 = 100;
 
-/// The file descriptors it has open.
-pub fn open_files(process: Pid) -> usize {
-    fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
-}
-
 /// Its soft limit of open files.
 pub fn open_files_allowed(process: Pid) -> u64 {
     let limits = fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
@@ -47,19 +42,4 @@ pub fn cpu(process: Pid) -> Duration {
         .iter()
         .sum();
     Duration::from_millis(ticks * 1000 / TICKS)
-}
-
-/// Its resident memory in KiB.
-pub fn memory(process: Pid) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let kib = line.unwrap().split_whitespace().nth(1).unwrap();
-    kib.parse().unwrap()
-}
-
-/// Its threads.
-pub fn threads(process: Pid) -> usize {
-    fs::read_dir(format!("/proc/{process}/task"))
-        .unwrap()
-        .count()
 }
