@@ -152,13 +152,12 @@ fn over_http2(server: &Server, busy: bool) -> Held {
     let (client, upload) = runtime.block_on(async {
         let mut client = Client::connect(server).await;
         assert_eq!(client.get("/healthz").await.status, 200);
-        let upload = match busy {
-            true => {
-                let mut upload = client.post().await;
-                upload.send("[", false);
-                Some(upload)
-            }
-            false => None,
+        let upload = if busy {
+            let mut upload = client.post().await;
+            upload.send("[", false);
+            Some(upload)
+        } else {
+            None
         };
         (client, upload)
     });

@@ -135,7 +135,7 @@ async fn all_titles(api: &Api) -> Vec<String> {
         titles.extend(each.map(|note| note["title"].as_str().unwrap().to_owned()));
         let link = page.header("link");
         match link.strip_prefix('<').and_then(|link| link.split_once('>')) {
-            Some((next, _)) => path = next.to_owned(),
+            Some((next, _)) => next.clone_into(&mut path),
             None => return titles,
         }
     }
