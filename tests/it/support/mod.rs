@@ -3,6 +3,7 @@
 pub mod api;
 pub mod breakable;
 pub mod browser;
+pub mod clock;
 pub mod codings;
 pub mod command;
 pub mod database;
