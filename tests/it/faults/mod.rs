@@ -2,5 +2,6 @@
 
 mod clock;
 mod database;
+mod disk;
 mod open_files;
 mod panics;

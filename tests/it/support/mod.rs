@@ -7,6 +7,7 @@ pub mod clock;
 pub mod codings;
 pub mod command;
 pub mod database;
+pub mod disk;
 pub mod edge;
 pub mod events;
 pub mod exchange;

@@ -43,3 +43,13 @@ pub fn cpu(process: Pid) -> Duration {
         .sum();
     Duration::from_millis(ticks * 1000 / TICKS)
 }
+
+/// Lets it write files of so many bytes from now on, and no larger ones; `None` for any size. What it writes
+/// beyond fails as on a full disk (with EFBIG), if it ignores SIGXFSZ.
+pub fn allow_file_size(process: Pid, bytes: Option<u64>) {
+    let soft = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+    let done = Command::new("prlimit")
+        .args(["--pid", &process.to_string(), &format!("--fsize={soft}:")])
+        .status();
+    assert!(done.unwrap().success(), "prlimit");
+}

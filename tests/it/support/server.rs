@@ -284,6 +284,11 @@ impl Server {
         command
     }
 
+    /// The server as a command of `program`, which becomes it.
+    pub fn command_through(&self, program: &str, arguments: &[&str]) -> Command {
+        through(program, arguments, &self.command(&["serve"]))
+    }
+
     /// Waits until it serves.
     pub fn wait_until_ready(&mut self) {
         self.wait_for_line("ready");
