@@ -221,11 +221,21 @@ impl Certificates {
             TlsMode::Off | TlsMode::Acme => (Origin::Off, Vec::new()),
             TlsMode::SelfSigned => {
                 let self_signed = SelfSigned::new(Store::open(&tls.certs_dir)?, hosts);
-                let pair = self_signed.obtain(now)?;
-                (
-                    Origin::SelfSigned(self_signed),
-                    vec![Served::self_signed(pair)],
-                )
+                let served = match self_signed.obtain(now) {
+                    Ok(pair) => Served::self_signed(pair),
+                    // A full disk must not keep a server down that has a good one.
+                    Err(error) => {
+                        let pair = self_signed.still_valid(now);
+                        let error = format!("{error:#}");
+                        let pair = pair.ok_or_else(|| anyhow::anyhow!(error.clone()))?;
+                        tracing::warn!("{error}; the certificate before stays in service");
+                        Served {
+                            last_error: Some(error),
+                            ..Served::self_signed(pair)
+                        }
+                    }
+                };
+                (Origin::SelfSigned(self_signed), vec![served])
             }
             TlsMode::Files(files) => {
                 let (watched, served) = load_files(files, now)?;

@@ -117,6 +117,14 @@ impl SelfSigned {
         }
     }
 
+    /// The one on disk, for the names wanted and valid at `now`, however soon it ends.
+    pub(super) fn still_valid(&self, now: OffsetDateTime) -> Option<Pair> {
+        let pair = self.store.load(PLACE).ok()??;
+        let facts = pair.facts();
+        let valid = facts.not_before <= now && now < facts.not_after;
+        (valid && facts.names == self.wanted).then_some(pair)
+    }
+
     fn make(&self, now: OffsetDateTime, reason: Reason) -> anyhow::Result<Pair> {
         let (chain, key) = issue(&self.wanted, now)?;
         let pair = self.store.save(PLACE, &chain, &key)?;

@@ -70,7 +70,7 @@ fn file(pair: &TlsFiles) -> Kept {
 fn issued(config: &Config, name: String) -> Kept {
     let (pair, ledger) = acme::look(&config.tls.certs_dir, &config.acme, &name);
     let none = Kept {
-        next_attempt: ledger.history().next_attempt,
+        next_attempt: ledger.history(OffsetDateTime::now_utc()).next_attempt,
         last_error: ledger.last_error().map(str::to_owned),
         ..Kept::none(vec![name], Source::Acme)
     };

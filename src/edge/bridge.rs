@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use bytes::Bytes;
 use futures_util::{FutureExt, stream};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
@@ -26,15 +25,16 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tower::ServiceExt;
 
+use super::Edge;
 use super::exchange::Exchange;
 use super::outgoing::Changes;
 use super::reply::{self, Answer, Body, BodyError, Inflow};
 
 /// Hands the request to the app and its answer to the client.
-pub(super) async fn answer(session: &mut Session, exchange: &Exchange, app: &Router) -> Result<()> {
+pub(super) async fn answer(session: &mut Session, exchange: &Exchange, edge: &Edge) -> Result<()> {
     let (request, mut inflow) = request(session, exchange);
     let begun = Instant::now();
-    let handler = AssertUnwindSafe(app.clone().oneshot(request)).catch_unwind();
+    let handler = AssertUnwindSafe(edge.app.clone().oneshot(request)).catch_unwind();
     tokio::pin!(handler);
     let answer = loop {
         tokio::select! {
@@ -42,7 +42,10 @@ pub(super) async fn answer(session: &mut Session, exchange: &Exchange, app: &Rou
             response = &mut handler => match response {
                 Ok(Ok(response)) => break translate(session, response),
                 Ok(Err(never)) => match never {},
-                Err(_) => break panicked(exchange),
+                Err(_) => {
+                    edge.panics.note(&exchange.id, "the app's handler");
+                    break reply::empty(StatusCode::INTERNAL_SERVER_ERROR);
+                }
             },
             done = inflow.step(session) => done?,
         }
@@ -104,12 +107,6 @@ fn translate(session: &Session, response: Response<axum::body::Body>) -> Answer 
         Some(0) => Body::Empty,
         _ => Body::Stream(body.map_err(BodyError::from).boxed_unsync()),
     })
-}
-
-/// The panic itself is in the log already, by the process's hook; this says whose request it was.
-fn panicked(exchange: &Exchange) -> Answer {
-    tracing::error!(request_id = %exchange.id, "the handler of this request panicked");
-    reply::empty(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// Brings the request's body to the handler, then watches for a client that leaves.

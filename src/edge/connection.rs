@@ -176,7 +176,10 @@ impl Connection {
         let server = &snapshot.config.server;
         let is_proxy = is_trusted(address, &server.trusted_proxies);
         Caps {
-            total: server.max_connections,
+            total: self
+                .edge
+                .connections
+                .room(server.max_connections, !snapshot.upstreams.is_empty()),
             per_network: (!is_proxy).then_some(server.max_connections_per_ip),
         }
     }
@@ -184,10 +187,12 @@ impl Connection {
     fn turn_away(&self, address: IpAddr, full: Full) {
         self.cells().refused(full.into());
         match full {
-            Full::Total => tracing::warn!(
+            Full::Total { first: false } => {}
+            // One line, however many clients come meanwhile.
+            Full::Total { first: true } => tracing::warn!(
                 client = %address,
                 open = self.edge.connections.open(),
-                "connection refused: server.max_connections is reached"
+                "connections are refused until others end: server.max_connections is reached"
             ),
             Full::Network => tracing::debug!(
                 client = %address,

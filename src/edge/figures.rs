@@ -77,6 +77,12 @@ impl Figures {
         self.0.measures.unrouted()
     }
 
+    /// Requests that met a panic: in a handler of the app, or in the edge itself.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.0.panics.count()
+    }
+
     /// Ready answers given.
     #[must_use]
     pub fn ready_answers_given(&self) -> u64 {

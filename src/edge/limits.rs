@@ -8,12 +8,18 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::client_address::network_key;
+use super::open_files;
+
+/// Of the room for connections, the part that must be free for the next want of it to be news.
+const EASE: usize = 10;
 
 /// Counts connections; shared by all listeners.
 ///
 /// The lock is taken twice in the life of a connection, never for a request.
 #[derive(Clone)]
 pub(crate) struct Connections {
+    /// Open files that the process may have.
+    files: u64,
     counts: Arc<Mutex<Counts>>,
     open: Arc<watch::Sender<usize>>,
 }
@@ -22,6 +28,8 @@ pub(crate) struct Connections {
 struct Counts {
     total: usize,
     of_network: HashMap<IpAddr, usize>,
+    /// Somebody was refused for want of room, and there has been no ease since.
+    refusing: bool,
 }
 
 /// The most connections allowed at one moment.
@@ -37,7 +45,10 @@ pub(crate) struct Caps {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Full {
     /// `server.max_connections` is reached.
-    Total,
+    Total {
+        /// Whether nobody was, since there was room enough.
+        first: bool,
+    },
     /// `server.max_connections_per_ip` is reached.
     Network,
 }
@@ -49,11 +60,18 @@ pub(crate) struct Place {
 }
 
 impl Connections {
-    pub(crate) fn new() -> Self {
+    /// For a process that may have so many open files.
+    pub(crate) fn within(files: u64) -> Self {
         Self {
+            files,
             counts: Arc::default(),
             open: Arc::new(watch::Sender::new(0)),
         }
+    }
+
+    /// How many connections there may be: as many as are wished for, or as open files allow.
+    pub(crate) fn room(&self, wished: usize, forwards: bool) -> usize {
+        wished.min(open_files::connections_within(self.files, forwards))
     }
 
     /// Counts a connection from `address`, if there is room for it.
@@ -61,7 +79,12 @@ impl Connections {
         let network = network_key(address);
         let mut counts = self.counts.lock();
         if counts.total >= caps.total {
-            return Err(Full::Total);
+            let first = !std::mem::replace(&mut counts.refusing, true);
+            return Err(Full::Total { first });
+        }
+        // A tenth must be free again, or the log would tell of each coming and going.
+        if counts.total < caps.total - caps.total / EASE {
+            counts.refusing = false;
         }
         let of_network = counts.of_network.entry(network).or_default();
         if caps.per_network.is_some_and(|most| *of_network >= most) {
@@ -142,7 +165,7 @@ mod tests {
 
     #[test]
     fn one_network_is_capped_before_all_are() {
-        let connections = Connections::new();
+        let connections = Connections::within(u64::MAX);
         let caps = Caps {
             total: 3,
             per_network: Some(2),
@@ -156,7 +179,7 @@ mod tests {
         let _third = connections.admit(address("10.0.0.2"), caps).ok();
         assert_eq!(
             connections.admit(address("10.0.0.3"), caps).err(),
-            Some(Full::Total)
+            Some(Full::Total { first: true })
         );
         drop(first);
         assert_eq!(connections.open(), 2);
@@ -164,8 +187,40 @@ mod tests {
     }
 
     #[test]
+    fn a_want_of_room_is_news_once_until_there_is_ease() {
+        let connections = Connections::within(u64::MAX);
+        let caps = Caps {
+            total: 20,
+            per_network: None,
+        };
+        let client = address("10.0.0.1");
+        let come = || connections.admit(client, caps);
+        let mut inside: Vec<_> = (0..20).map(|_| come().ok()).collect();
+        let table = [
+            (0, true, "the first"),
+            (0, false, "nobody has left"),
+            (1, false, "one place is no ease"),
+            (2, false, "a tenth is not more than a tenth"),
+            (3, true, "that was ease: the next is news"),
+        ];
+        for (leave, expected, why) in table {
+            inside.truncate(20 - leave);
+            inside.resize_with(20, || come().ok());
+            let refused = come().err();
+            assert_eq!(refused, Some(Full::Total { first: expected }), "{why}");
+        }
+    }
+
+    #[test]
+    fn few_open_files_mean_few_connections() {
+        let connections = Connections::within(1024);
+        assert_eq!(connections.room(10_000, false), 768);
+        assert_eq!(connections.room(100, false), 100);
+    }
+
+    #[test]
     fn ipv6_clients_are_counted_by_their_64() {
-        let connections = Connections::new();
+        let connections = Connections::within(u64::MAX);
         let caps = Caps {
             total: 9,
             per_network: Some(1),
@@ -180,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_refused_client_leaves_no_trace() {
-        let connections = Connections::new();
+        let connections = Connections::within(u64::MAX);
         let none = Caps {
             total: 9,
             per_network: Some(0),
@@ -196,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_proxys_connection_counts_for_its_client() {
-        let connections = Connections::new();
+        let connections = Connections::within(u64::MAX);
         let proxy = Caps {
             total: 9,
             per_network: None,

@@ -31,7 +31,9 @@ mod http2;
 pub(crate) mod limits;
 pub mod listeners;
 mod measure;
+pub mod open_files;
 mod outgoing;
+mod panics;
 mod plain_http;
 mod policy;
 #[cfg(any(test, fuzzing))]
@@ -68,6 +70,7 @@ use self::limits::Connections;
 use self::listeners::{AtHand, Bound, Leaving, Listening, Prepared};
 use self::measure::Measures;
 pub use self::measure::{ConnectionFigures, HandshakeFigures, Requests, RouteFigures, StatusClass};
+use self::panics::Panics;
 use self::plain_http::Ports;
 use self::proxy::Proxy;
 pub use self::reload::{Next, View};
@@ -86,6 +89,7 @@ pub(crate) struct Edge {
     pub(crate) connections: Connections,
     pub(crate) access_log: ArcSwap<AccessLog>,
     pub(crate) measures: &'static Measures,
+    panics: Panics,
 }
 
 /// The sockets of one configuration, bound and not yet served.
@@ -186,12 +190,14 @@ pub fn start(
     let listeners = listeners.collect::<anyhow::Result<Vec<_>>>()?;
 
     snapshot.keep_watch();
+    tokio::spawn(open_files::watch());
     let edge = Arc::new(Edge {
         snapshot: ArcSwap::from_pointee(snapshot),
         app,
-        connections: Connections::new(),
+        connections: Connections::within(open_files::allowed()),
         access_log: ArcSwap::from_pointee(AccessLog::new(&config.log, output.clone())),
         measures,
+        panics: Panics::default(),
     });
     let proxy = ArcSwap::from_pointee(proxy(config, &edge));
     let mut running = Running {

@@ -11,10 +11,12 @@
 //! 4. [`fail_to_proxy`](ProxyHttp::fail_to_proxy): what went wrong, as an error page.
 //! 5. [`logging`](ProxyHttp::logging): the line in the access log, and the counts, whichever way it ended.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{StatusCode, header};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
@@ -71,7 +73,7 @@ impl Proxy {
         let answer = match &snapshot.destinations[route.index()] {
             Destination::Upstream(_) => return Ok(false),
             Destination::App => {
-                bridge::answer(session, exchange, &self.edge.app).await?;
+                bridge::answer(session, exchange, &self.edge).await?;
                 return Ok(true);
             }
             Destination::Files(files) => {
@@ -103,6 +105,42 @@ impl Proxy {
         reply::send(session, exchange, answer).await?;
         Ok(true)
     }
+
+    /// Takes the request as far as its answer, or to an upstream.
+    async fn open(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        admission::open(session, exchange);
+        if let Some(answer) = self.answer_ca(session, exchange).await {
+            reply::send(session, exchange, answer).await?;
+            return Ok(true);
+        }
+        let route = match admission::admit(session, exchange).await {
+            Ok(route) => route,
+            Err(answer) => {
+                reply::send(session, exchange, *answer).await?;
+                return Ok(true);
+            }
+        };
+        self.answer(session, exchange, &route).await
+    }
+
+    /// Answers a request that met a panic on its way.
+    async fn apologise(&self, session: &mut Session, exchange: &Exchange) -> Result<bool> {
+        self.edge.panics.note(&exchange.id, "what answered");
+        if has_begun(session) {
+            // The client must not take what it has for the whole: no final chunk, no clean end.
+            return Error::e_explain(ErrorType::InternalError, "the body broke off: a panic");
+        }
+        session.set_keepalive(None);
+        let answer = reply::empty(StatusCode::INTERNAL_SERVER_ERROR);
+        reply::send(session, exchange, answer).await?;
+        Ok(true)
+    }
+}
+
+/// Whether the client has the head of an answer already.
+fn has_begun(session: &Session) -> bool {
+    let head = session.response_written();
+    head.is_some_and(|head| !is_interim(head.status))
 }
 
 fn disarm_compression(session: &mut Session) {
@@ -128,19 +166,11 @@ impl ProxyHttp for Proxy {
     }
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
-        admission::open(session, exchange);
-        if let Some(answer) = self.answer_ca(session, exchange).await {
-            reply::send(session, exchange, answer).await?;
-            return Ok(true);
+        let opened = AssertUnwindSafe(self.open(session, exchange)).catch_unwind();
+        match opened.await {
+            Ok(opened) => opened,
+            Err(_) => self.apologise(session, exchange).await,
         }
-        let route = match admission::admit(session, exchange).await {
-            Ok(route) => route,
-            Err(answer) => {
-                reply::send(session, exchange, *answer).await?;
-                return Ok(true);
-            }
-        };
-        self.answer(session, exchange, &route).await
     }
 
     async fn upstream_peer(
@@ -265,9 +295,7 @@ impl ProxyHttp for Proxy {
     ) -> FailToProxy {
         let status = upstream::status_of(error);
         if let Some(status) = status
-            && session
-                .response_written()
-                .is_none_or(|head| is_interim(head.status))
+            && !has_begun(session)
         {
             session.set_keepalive(None);
             if status.is_server_error() {

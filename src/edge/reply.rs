@@ -5,10 +5,8 @@
 //! included, through Pingora's downstream modules: compression and headers are the same for all.
 
 use std::future::pending;
-use std::panic::AssertUnwindSafe;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -162,31 +160,28 @@ async fn write_stream(
     loop {
         let frame = tokio::select! {
             biased;
-            frame = AssertUnwindSafe(stream.frame()).catch_unwind() => frame,
+            frame = stream.frame() => frame,
             done = inflow.step(session) => {
                 done?;
                 continue;
             }
         };
         match frame {
-            Ok(Some(Ok(frame))) => {
+            Some(Ok(frame)) => {
                 if let Ok(bytes) = frame.into_data() {
                     session.write_response_body(Some(bytes), false).await?;
                 }
             }
-            Ok(None) => return session.write_response_body(None, true).await,
+            None => return session.write_response_body(None, true).await,
             // The client must not take what it has for the whole: no final chunk, no clean end.
-            Ok(Some(Err(error))) => return broken(&error.to_string()),
-            Err(_) => return broken("the handler panicked"),
+            Some(Err(error)) => {
+                return Error::e_explain(
+                    ErrorType::InternalError,
+                    format!("the body broke off: {error}"),
+                );
+            }
         }
     }
-}
-
-fn broken(reason: &str) -> Result<()> {
-    Error::e_explain(
-        ErrorType::InternalError,
-        format!("the body broke off: {reason}"),
-    )
 }
 
 fn add_error_page(session: &Session, exchange: &Exchange, answer: &mut Answer) {

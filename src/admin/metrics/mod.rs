@@ -38,6 +38,11 @@ pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResp
         "How often what keeps certificates fresh has failed inside, and was begun anew.",
     );
     out.sample(&[], subject.certificates.panics());
+    out.counter(
+        "unibody_panics_total",
+        "Requests that met a panic, in a handler of the app or in the edge.",
+    );
+    out.sample(&[], subject.edge.panics());
     policies(&mut out, &subject.edge);
     ready_answers(&mut out, &subject.edge);
     ([(CONTENT_TYPE, FORMAT)], out.text)

@@ -82,6 +82,14 @@ impl Suggestion {
         }
     }
 
+    /// Whether it is still what the CA says of `certificate`. One that is to last for longer than any does
+    /// was noted by a clock that was ahead.
+    #[must_use]
+    pub fn is_fresh(&self, certificate: &str, now: OffsetDateTime) -> bool {
+        let left = self.ask_again - now;
+        self.certificate == certificate && left.is_positive() && left <= LATEST
+    }
+
     /// What to remember when there was no answer: what was known, and to ask again later.
     #[must_use]
     pub fn unanswered(certificate: String, before: Option<&Self>, now: OffsetDateTime) -> Self {
@@ -133,6 +141,27 @@ mod tests {
         Window {
             start: START + Duration::seconds(start),
             end: START + Duration::seconds(start + length),
+        }
+    }
+
+    #[test]
+    fn a_suggestion_is_fresh_for_as_long_as_the_ca_says() {
+        let suggestion = Suggestion::unanswered("AA.01".to_owned(), None, START);
+        let table = [
+            ("AA.01", Duration::ZERO, true, "just asked"),
+            ("AA.02", Duration::ZERO, false, "another certificate"),
+            ("AA.01", UNSAID - Duration::SECOND, true, "its last second"),
+            ("AA.01", UNSAID, false, "over"),
+            (
+                "AA.01",
+                -Duration::days(365),
+                false,
+                "the clock was a year ahead",
+            ),
+        ];
+        for (certificate, since, expected, why) in table {
+            let fresh = suggestion.is_fresh(certificate, START + since);
+            assert_eq!(fresh, expected, "{why}");
         }
     }
 

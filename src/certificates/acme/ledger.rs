@@ -218,9 +218,13 @@ impl Ledger {
         next
     }
 
-    /// What of it delays an order.
+    /// What of it delays an order at `now`.
+    ///
+    /// A pause that begins after `now` was noted by a clock that was ahead and has been put right: whoever
+    /// heeded it would wait until that time comes again.
     #[must_use]
-    pub fn history(&self) -> History {
+    pub fn history(&self, now: OffsetDateTime) -> History {
+        let since = self.attempts.last().map(|attempt| attempt.at);
         let counted =
             |attempt: &&Attempt| matches!(attempt.outcome, Outcome::Issued { counts: true, .. });
         let failed = self
@@ -228,7 +232,7 @@ impl Ledger {
             .iter()
             .flat_map(|attempt| &attempt.failed_validations);
         History {
-            next_attempt: self.next_attempt,
+            next_attempt: self.next_attempt.filter(|_| since <= Some(now)),
             issued: self
                 .attempts
                 .iter()
@@ -370,7 +374,7 @@ mod tests {
     #[test]
     fn issued_and_failed_are_told_apart() {
         let ledger = eventful();
-        let history = ledger.history();
+        let history = ledger.history(START + Duration::days(1));
         assert_eq!(history.issued, [START]);
         assert_eq!(history.failed_validations, [START + Duration::days(1)]);
         let retry = START + Duration::days(1) + Duration::minutes(1);
@@ -384,14 +388,42 @@ mod tests {
         let waits: Vec<_> = (0..4)
             .map(|_| {
                 ledger.begin(START);
-                let next = ledger.history().next_attempt;
+                let next = ledger.history(START).next_attempt;
                 next.map(|next| (next - START).whole_minutes())
             })
             .collect();
         assert_eq!(waits, [None, Some(10), Some(100), Some(24 * 60)]);
         ledger.issued("01", QUARTER);
         ledger.begin(START);
-        assert_eq!(ledger.history().next_attempt, None, "success forgives");
+        assert_eq!(ledger.history(START).next_attempt, None, "success forgives");
+    }
+
+    #[test]
+    fn a_pause_of_a_clock_that_was_ahead_is_none() {
+        let mut ledger = Ledger::new();
+        let (ahead, minute) = (Duration::days(3650), Duration::minutes(1));
+        ledger.begin(START + ahead);
+        let next = ledger.failed(
+            "the CA's certificate has expired",
+            START + ahead,
+            None,
+            None,
+            0.5,
+        );
+        let table = [
+            (next - minute, Some(next), "the clock goes on"),
+            (START, None, "it was put right"),
+        ];
+        for (now, expected, why) in table {
+            assert_eq!(ledger.history(now).next_attempt, expected, "{why}");
+        }
+        ledger.begin(START);
+        let next = ledger.failed("no", START, None, None, 0.5);
+        assert_eq!(
+            ledger.history(START).next_attempt,
+            Some(next),
+            "a pause of now"
+        );
     }
 
     #[test]
@@ -457,6 +489,6 @@ mod tests {
             not_after: START + Duration::days(1),
         };
         ledger.issued("01", day);
-        assert!(ledger.history().issued.is_empty());
+        assert!(ledger.history(START).issued.is_empty());
     }
 }

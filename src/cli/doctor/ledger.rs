@@ -31,7 +31,7 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
 
 fn judge(name: &str, remembered: &Remembered, ca: Ca, now: OffsetDateTime) -> Finding {
     let ledger = &remembered.ledger;
-    let issued = ledger.history().issued;
+    let issued = ledger.history(now).issued;
     let left = Limit::SameNames.left(now, &issued);
     let counts = Limit::SameNames.is_of(ca);
     if counts && left == 0 {

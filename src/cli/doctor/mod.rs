@@ -79,7 +79,7 @@ async fn examine(config: &Config) -> Vec<Finding> {
         findings.extend(own_certificates::check(files));
     }
     findings.extend(database::check(config).await);
-    findings.extend(open_files::check(config));
+    findings.push(open_files::check(config));
     findings
 }
 

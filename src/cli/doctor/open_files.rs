@@ -1,34 +1,30 @@
-//! Open files: every connection is one, and a forwarded one is two.
-
-use nix::sys::resource::{Resource, getrlimit};
+//! Open files: whether there are as many as connections may come.
 
 use super::finding::Finding;
 use crate::config::Config;
+use crate::edge::open_files::{allowed, connections_within, needed, remedy};
 
-/// Listeners, the database's pool, files being served, the log.
-const OTHERS: u64 = 256;
-
-pub(super) fn check(config: &Config) -> Option<Finding> {
-    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
-    let connections = u64::try_from(config.server.max_connections).unwrap_or(u64::MAX);
-    Some(judge(limit, connections, !config.upstreams.is_empty()))
+pub(super) fn check(config: &Config) -> Finding {
+    judge(
+        allowed(),
+        needed(config),
+        config.server.max_connections,
+        !config.upstreams.is_empty(),
+    )
 }
 
-fn judge(limit: u64, connections: u64, forwards: bool) -> Finding {
-    let each = if forwards { 2 } else { 1 };
-    let needed = connections.saturating_mul(each).saturating_add(OTHERS);
-    if limit >= needed {
+fn judge(allowed: u64, needed: u64, connections: usize, forwards: bool) -> Finding {
+    if allowed >= needed {
         return Finding::ok(format!(
-            "open files: {limit} are allowed, {needed} are needed for server.max_connections = {connections}"
+            "open files: {allowed} are allowed, {needed} are needed for server.max_connections = {connections}"
         ));
     }
+    let room = connections_within(allowed, forwards).min(connections);
     Finding::warn(
         format!(
-            "open files: {limit} are allowed here, and server.max_connections = {connections} needs {needed}: new connections are refused before that"
+            "open files: {allowed} are allowed here, and server.max_connections = {connections} needs {needed}: no more than {room} connections are let in"
         ),
-        format!(
-            "raise the limit (LimitNOFILE={needed} in systemd, `ulimits: nofile: {needed}` in Compose, `ulimit -n {needed}` in a shell), or lower server.max_connections"
-        ),
+        remedy(needed),
     )
 }
 
@@ -38,17 +34,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_as_many_files_as_connections_and_some() {
+    fn too_few_are_a_warning_that_says_how_many_connections_that_makes() {
         let table = [
-            (1024, 10_000, false, Grade::Warn, "a shell's usual limit"),
-            (10_256, 10_000, false, Grade::Ok, "just enough"),
-            (10_255, 10_000, false, Grade::Warn, "one short"),
-            (10_256, 10_000, true, Grade::Warn, "forwarding takes two"),
-            (20_256, 10_000, true, Grade::Ok, "two each"),
-            (u64::MAX, u64::MAX, true, Grade::Ok, "no limit at all"),
+            (10_256, 10_256, false, Grade::Ok, "10256", "just enough"),
+            (
+                1024,
+                10_256,
+                false,
+                Grade::Warn,
+                " 768 ",
+                "one a connection",
+            ),
+            (
+                1024,
+                20_256,
+                true,
+                Grade::Warn,
+                " 384 ",
+                "forwarding takes two",
+            ),
+            (u64::MAX, u64::MAX, true, Grade::Ok, "allowed", "no limit"),
         ];
-        for (limit, connections, forwards, grade, why) in table {
-            assert_eq!(judge(limit, connections, forwards).grade, grade, "{why}");
+        for (allowed, needed, forwards, grade, words, why) in table {
+            let finding = judge(allowed, needed, 10_000, forwards);
+            assert_eq!(finding.grade, grade, "{why}");
+            assert!(finding.what.contains(words), "{why}: {}", finding.what);
         }
     }
 }

@@ -89,7 +89,7 @@ pub(super) async fn serve(
         match replay::answer(&mut wire, edge, peer, head).await {
             Outcome::Answered => {}
             Outcome::Ended => break,
-            Outcome::NotReady(tape) => match lend(wire, head, tape, proxy, shutdown).await {
+            Outcome::NotReady(tape) => match lend(wire, head, tape, edge, proxy, shutdown).await {
                 Some(back) => wire = back,
                 None => return,
             },
@@ -192,6 +192,7 @@ async fn lend(
     mut wire: Box<Wire>,
     head: Head,
     tape: Option<Tape>,
+    edge: &Edge,
     proxy: &Arc<HttpProxy<Proxy>>,
     shutdown: &ShutdownWatch,
 ) -> Option<Box<Wire>> {
@@ -204,8 +205,8 @@ async fn lend(
     let mut session = ServerSession::new_http1(wire);
     session.set_keepalive(Some(KEEPALIVE.as_secs()));
     session.set_pipelined_prefix(bytes);
-    let answered = request::scope(proxy.process_new_http(session, shutdown));
-    let (stream, _) = answered.await?.consume();
+    let answered = request::scope(edge.panics.lend(proxy.process_new_http(session, shutdown)));
+    let (stream, _) = answered.await??.consume();
     let mut wire = stream.into_any().downcast::<Wire>().ok()?;
     if let Some(tape) = wire.end() {
         tape.keep();

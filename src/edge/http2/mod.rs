@@ -111,10 +111,11 @@ pub(super) async fn serve(
                 Outcome::Answered => {}
                 Outcome::Underway(rest) => running.spawn(rest),
                 Outcome::NotReady(session) => {
-                    let (proxy, shutdown) = (proxy.clone(), shutdown.clone());
+                    let (edge, proxy, shutdown) = (edge.clone(), proxy.clone(), shutdown.clone());
                     running.spawn(async move {
                         let session = ServerSession::new_http2(session);
-                        request::scope(proxy.process_new_http(session, &shutdown)).await;
+                        let answered = proxy.process_new_http(session, &shutdown);
+                        request::scope(edge.panics.lend(answered)).await;
                     });
                 }
             },

@@ -139,7 +139,7 @@ impl Handshakes {
 impl From<Full> for ConnectionRefused {
     fn from(full: Full) -> Self {
         match full {
-            Full::Total => Self::Total,
+            Full::Total { .. } => Self::Total,
             Full::Network => Self::Network,
         }
     }

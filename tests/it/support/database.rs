@@ -143,6 +143,20 @@ impl TestDatabase {
     /// Ends every connection and refuses new ones, as if PostgreSQL were away.
     pub fn go_away(&self) {
         self.allow_connections(false);
+        self.end_connections();
+    }
+
+    /// Ends every connection; new ones can only read, or write again.
+    pub fn turn_read_only(&self, read_only: bool) {
+        let alter = format!(
+            "ALTER DATABASE {} SET default_transaction_read_only = {read_only}",
+            self.name()
+        );
+        execute(&cluster().url, &alter);
+        self.end_connections();
+    }
+
+    fn end_connections(&self) {
         let end = format!(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
             self.name()

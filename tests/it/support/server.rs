@@ -238,6 +238,11 @@ impl Server {
         self.restart_as(|command| command)
     }
 
+    /// The same as a child of `program`, which becomes the server: of `prlimit`, say.
+    pub fn restart_through(self, program: &str, arguments: &[&str]) -> Self {
+        self.restart_as(|command| through(program, arguments, &command))
+    }
+
     /// The same without root's right to write where the mode of a file does not allow it.
     pub fn restart_powerless(self) -> Self {
         self.restart_as(powerless)
@@ -277,6 +282,11 @@ impl Server {
         );
         command.args(arguments);
         command
+    }
+
+    /// The server as a command of `program`, which becomes it.
+    pub fn command_through(&self, program: &str, arguments: &[&str]) -> Command {
+        through(program, arguments, &self.command(&["serve"]))
     }
 
     /// Waits until it serves.
@@ -442,9 +452,18 @@ fn powerless(command: Command) -> Command {
     if !nix::unistd::Uid::effective().is_root() {
         return command;
     }
-    let mut without = Command::new("setpriv");
-    without
-        .args(["--bounding-set=-all", "--inh-caps=-all"])
+    through(
+        "setpriv",
+        &["--bounding-set=-all", "--inh-caps=-all"],
+        &command,
+    )
+}
+
+/// The same command, run by `program`.
+fn through(program: &str, arguments: &[&str], command: &Command) -> Command {
+    let mut outer = Command::new(program);
+    outer
+        .args(arguments)
         .arg(command.get_program())
         .args(command.get_args())
         .current_dir(command.get_current_dir().unwrap())
@@ -457,7 +476,7 @@ fn powerless(command: Command) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    without
+    outer
 }
 
 /// The program, told of `database` and of nothing else in our environment that it would read.

@@ -180,7 +180,7 @@ impl Look<'_> {
         ledger: &Ledger,
         neighbours: Option<&Neighbours>,
     ) -> Decision {
-        let history = ledger.history();
+        let history = ledger.history(now);
         let identifier = current.and_then(identifier_of);
         let suggestion = ledger
             .suggestion

@@ -22,10 +22,10 @@ impl Look<'_> {
         let certificate = identifier.to_string();
         let now = OffsetDateTime::now_utc();
         let before = ledger.suggestion.take();
-        let fresh = before
+        if before
             .as_ref()
-            .is_some_and(|before| before.certificate == certificate && now < before.ask_again);
-        if fresh {
+            .is_some_and(|before| before.is_fresh(&certificate, now))
+        {
             ledger.suggestion = before;
             return;
         }
