@@ -27,7 +27,7 @@ const COLLECT: Duration = Duration::from_millis(10);
 /// How long the last lines may take at exit when nobody reads them.
 const LAST_LINES: Duration = Duration::from_secs(2);
 /// Of the libraries only what a person has to act on.
-const LIBRARIES: &str = "pingora_core=error,pingora_proxy=error,h2=error,rustls=error,tokio_postgres=warn,refinery_core=warn";
+const LIBRARIES: &str = "pingora_core=error,pingora_proxy=error,pingora_cache=error,h2=error,rustls=error,tokio_postgres=warn,refinery_core=warn";
 
 /// The way to stdout. Cheap to clone.
 #[derive(Clone)]

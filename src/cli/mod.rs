@@ -10,6 +10,7 @@ mod doctor;
 mod hash_password;
 mod healthcheck;
 mod migrate;
+mod purge;
 mod reload;
 mod seed;
 mod serve;
@@ -71,6 +72,9 @@ enum Command {
     /// Have the running server read its configuration again
     #[command(after_help = reload::HELP)]
     Reload,
+    /// Have the running server forget cached answers
+    #[command(after_help = purge::HELP)]
+    Purge(purge::Arguments),
     /// Ask the running server how it is: exit status 0 when well, 1 when not
     #[command(after_help = healthcheck::HELP)]
     Healthcheck(healthcheck::Arguments),
@@ -108,6 +112,7 @@ pub fn run() -> ExitCode {
         Command::Certs(command) => certs::run(config, command),
         Command::Status(arguments) => status::run(config, &arguments),
         Command::Reload => reload::run(config),
+        Command::Purge(arguments) => purge::run(config, &arguments),
         Command::Healthcheck(arguments) => healthcheck::run(config, &arguments),
         Command::HashPassword => hash_password::run(),
         Command::Doctor(arguments) => doctor::run(config, &arguments),

@@ -14,6 +14,7 @@ use pingora_core::Error;
 use pingora_proxy::Session;
 use time::OffsetDateTime;
 
+use super::cache::Outcome;
 use super::clock;
 use super::connection::Peer;
 use super::exchange::Exchange;
@@ -43,6 +44,8 @@ pub(crate) struct Line<'a> {
     pub(crate) took: Duration,
     /// `None` where there is no upstream.
     pub(crate) tries: Option<&'a Tries>,
+    /// What the cache has done; `None` where there is none.
+    pub(crate) cache: Option<Outcome>,
     pub(crate) id: &'a str,
 }
 
@@ -113,6 +116,10 @@ impl AccessLog {
         } else {
             push_tries(text, line);
         }
+        if let Some(outcome) = line.cache {
+            text.extend_from_slice(b" cache=");
+            text.extend_from_slice(outcome.as_str().as_bytes());
+        }
         text.extend_from_slice(b" id=");
         text.extend_from_slice(line.id.as_bytes());
         text.push(b'\n');
@@ -133,7 +140,7 @@ impl AccessLog {
         let tries: Vec<_> = line.tries().map(Tried::from).collect();
         // The one whose answer the client has got.
         let last = line.tries().last();
-        let object = serde_json::json!({
+        let mut object = serde_json::json!({
             "time": rfc3339_now(),
             "client": line.client,
             "method": request.map(|request| request.method),
@@ -151,6 +158,9 @@ impl AccessLog {
             "upstream": tries,
             "request_id": line.id,
         });
+        if let Some(outcome) = line.cache {
+            object["cache"] = outcome.as_str().into();
+        }
         let _ = writeln!(text, "{object}");
     }
 
@@ -223,6 +233,7 @@ impl<'a> Line<'a> {
             body_bytes: session.body_bytes_sent() as u64,
             took: exchange.started.elapsed(),
             tries: Some(&exchange.tries),
+            cache: exchange.look.as_ref().and_then(|look| look.outcome()),
             id: &exchange.id,
         }
     }
@@ -242,6 +253,7 @@ impl<'a> Line<'a> {
             body_bytes: body_bytes as u64,
             took,
             tries: None,
+            cache: None,
             id,
         }
     }
@@ -400,6 +412,7 @@ mod tests {
             body_bytes: 12,
             took: Duration::from_millis(34),
             tries: None,
+            cache: None,
             id: "abc",
         }
     }

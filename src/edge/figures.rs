@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Edge;
+use super::cache::CachedAnswers;
 use super::upstream::Facts;
 
 /// The counts of a running edge; each reading is of that moment.
@@ -35,6 +36,12 @@ impl Figures {
     #[must_use]
     pub fn refused_by_proxy_protocol(&self) -> u64 {
         self.0.proxy_protocol_refused.load(Ordering::Relaxed)
+    }
+
+    /// What routes with a cache keep.
+    #[must_use]
+    pub fn cached_answers(&self) -> CachedAnswers {
+        self.0.cache.handle()
     }
 
     /// Ready answers that connections were given which have ended since.

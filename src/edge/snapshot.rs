@@ -15,6 +15,7 @@ use pingora_core::connectors::http::Connector;
 use pingora_core::listeners::tls::Acceptor;
 
 use super::Tls;
+use super::cache;
 use super::compression::Encoders;
 use super::files::StaticFiles;
 use super::files::shelf::Shelf;
@@ -35,6 +36,8 @@ pub(crate) struct Snapshot {
     pub(crate) router: Router,
     /// What each route leads to, by the route's index.
     pub(crate) destinations: Vec<Destination>,
+    /// What each route says of its cache, by the route's index.
+    caches: Vec<Option<cache::Plan>>,
     /// By name; what is known of their servers is shared by all routes.
     pub(crate) upstreams: BTreeMap<String, Arc<Upstream>>,
     pub(crate) policies: Policies,
@@ -99,6 +102,7 @@ impl Snapshot {
         Ok(Self {
             router: Router::new(&config),
             destinations,
+            caches: config.routes.iter().map(cache::Plan::of).collect(),
             upstreams,
             policies: Policies::new(&config, before.map(|before| &before.policies)),
             headers: Arc::new(GeneralHeaders::new(&config)),
@@ -158,6 +162,11 @@ impl Snapshot {
     pub(crate) fn destination(&self, route: Option<&PreparedRoute>) -> Option<&Destination> {
         route.map(|route| &self.destinations[route.index()])
     }
+
+    /// What `route` says of its cache.
+    pub(crate) fn cache(&self, route: Option<&PreparedRoute>) -> Option<&cache::Plan> {
+        self.caches[route?.index()].as_ref()
+    }
 }
 
 fn upstreams(
@@ -193,6 +202,7 @@ fn prepare(
         Action::Upstream {
             upstream,
             strip_prefix,
+            cache: _,
         } => {
             // A route's upstream is one of the configuration's.
             let upstream = upstreams[&upstream.name].clone();

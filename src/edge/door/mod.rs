@@ -86,12 +86,9 @@ pub(super) async fn serve(
             }
             Next::Close => break,
         };
-        match replay::answer(&mut wire, edge, peer, head).await {
-            Outcome::Answered => given.count(),
-            Outcome::Ended => {
-                given.count();
-                break;
-            }
+        match replay::answer(&mut wire, edge, peer, head, &mut given).await {
+            Outcome::Answered => {}
+            Outcome::Ended => break,
             Outcome::NotReady(tape) => match lend(wire, head, tape, proxy, shutdown).await {
                 Some(back) => wire = back,
                 None => return,

@@ -17,9 +17,9 @@ use crate::edge::access_log::{Line, Request};
 use crate::edge::admission::Caller;
 use crate::edge::compression::accept_encoding::Accepted;
 use crate::edge::connection::Peer;
-use crate::edge::ready::{Patches, Question, Recording, Shape, Sought, Tape};
+use crate::edge::ready::{Given, Patches, Question, Recording, Shape, Sought, Tape};
 use crate::edge::snapshot::Snapshot;
-use crate::edge::{Edge, clock};
+use crate::edge::{Edge, cache, clock};
 
 /// What became of a request at the door.
 pub(super) enum Outcome {
@@ -37,12 +37,19 @@ struct Reply {
     id: String,
     status: u16,
     body_bytes: u64,
+    is_cached: bool,
     /// What follows it, where that is too much to be copied.
     rest: Bytes,
 }
 
 /// Answers the request at the head of `wire`, if its answer is ready.
-pub(super) async fn answer(wire: &mut Wire, edge: &Edge, peer: &Peer, head: Head) -> Outcome {
+pub(super) async fn answer(
+    wire: &mut Wire,
+    edge: &Edge,
+    peer: &Peer,
+    head: Head,
+    given: &mut Given<'_>,
+) -> Outcome {
     let Some(simple) = head.simple else {
         return Outcome::NotReady(None);
     };
@@ -70,6 +77,7 @@ pub(super) async fn answer(wire: &mut Wire, edge: &Edge, peer: &Peer, head: Head
         &sent,
         started,
     );
+    given.count(reply.is_cached);
     wire.skip(head.length);
     if sent.is_ok() && simple.keeps_alive() {
         Outcome::Answered
@@ -105,6 +113,7 @@ fn seek(
             version: simple.version(),
             is_https: caller.is_https,
             has_cookies: simple.fields.has_cookies,
+            asks_for_fresh: simple.fields.asks_for_fresh,
         },
         accepted: Accepted::read(
             simple.fields.accept_encoding.map(part),
@@ -128,14 +137,16 @@ fn seek(
             };
             recording.write(&patches, replies)
         })?;
-        Some((recording.status, recording.body_bytes, rest))
+        let is_cached = recording.is_cached();
+        Some((recording.status, recording.body_bytes, is_cached, rest))
     };
     match snapshot.ready.seek(&question, replay) {
-        Sought::Found((status, body_bytes, rest)) => Sought::Found(Reply {
+        Sought::Found((status, body_bytes, is_cached, rest)) => Sought::Found(Reply {
             client: caller.client.address,
             id: caller.id,
             status,
             body_bytes,
+            is_cached,
             rest,
         }),
         Sought::Missing(tape) => Sought::Missing(tape),
@@ -167,6 +178,7 @@ fn log(
         body_bytes: if sent.is_ok() { reply.body_bytes } else { 0 },
         took: started.elapsed(),
         tries: None,
+        cache: reply.is_cached.then_some(cache::Outcome::Hit),
         id: &reply.id,
     });
 }

@@ -107,20 +107,19 @@ pub(super) async fn serve(
             }
         };
         match accepted {
-            Ok(Some(H2Accept::Session(session))) => match replay::answer(edge, peer, session) {
-                Outcome::Answered => given.count(),
-                Outcome::Underway(rest) => {
-                    given.count();
-                    running.spawn(rest);
+            Ok(Some(H2Accept::Session(session))) => {
+                match replay::answer(edge, peer, session, &mut given) {
+                    Outcome::Answered => {}
+                    Outcome::Underway(rest) => running.spawn(rest),
+                    Outcome::NotReady(session) => {
+                        let (proxy, shutdown) = (proxy.clone(), shutdown.clone());
+                        running.spawn(async move {
+                            let session = ServerSession::new_http2(session);
+                            proxy.process_new_http(session, &shutdown).await;
+                        });
+                    }
                 }
-                Outcome::NotReady(session) => {
-                    let (proxy, shutdown) = (proxy.clone(), shutdown.clone());
-                    running.spawn(async move {
-                        let session = ServerSession::new_http2(session);
-                        proxy.process_new_http(session, &shutdown).await;
-                    });
-                }
-            },
+            }
             Ok(Some(H2Accept::Rejected)) if malformed < MAX_MALFORMED => malformed += 1,
             Ok(_) | Err(_) => return,
         }

@@ -18,9 +18,10 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use crate::edge::Edge;
 use crate::edge::access_log::{CLIENT_LEFT, Line, Request};
 use crate::edge::admission::Caller;
+use crate::edge::cache;
 use crate::edge::compression::accept_encoding::Accepted;
 use crate::edge::connection::Peer;
-use crate::edge::ready::{Heeded, Question, Recorder, Recording, Shape, Sought};
+use crate::edge::ready::{Given, Heeded, Question, Recorder, Recording, Shape, Sought};
 use crate::edge::snapshot::Snapshot;
 
 /// What became of a request.
@@ -51,10 +52,16 @@ struct Reply {
     id: String,
     head: Box<ResponseHeader>,
     body: Bytes,
+    is_cached: bool,
 }
 
 /// Answers `session`, if its answer is ready.
-pub(super) fn answer(edge: &Arc<Edge>, peer: &Peer, mut session: HttpSession) -> Outcome {
+pub(super) fn answer(
+    edge: &Arc<Edge>,
+    peer: &Peer,
+    mut session: HttpSession,
+    given: &mut Given<'_>,
+) -> Outcome {
     let started = Instant::now();
     let snapshot = edge.snapshot.load();
     let sought = match Simple::read(&session) {
@@ -70,6 +77,7 @@ pub(super) fn answer(edge: &Arc<Edge>, peer: &Peer, mut session: HttpSession) ->
         Sought::Never => return Outcome::NotReady(session),
     };
     session.set_write_timeout(Some(snapshot.config.server.timeouts.write_idle));
+    given.count(reply.is_cached);
     let mut giving = Box::pin(give(edge.clone(), session, reply, started));
     // Mostly the client has room for all of it, and this is all there is to do.
     match (&mut giving).now_or_never() {
@@ -96,6 +104,7 @@ fn seek(
             version: Version::HTTP_2,
             is_https: caller.is_https,
             has_cookies: simple.fields.has_cookies,
+            asks_for_fresh: simple.fields.asks_for_fresh,
         },
         accepted: Accepted::read(
             simple.fields.accept_encoding,
@@ -106,13 +115,17 @@ fn seek(
         none_match: simple.fields.none_match,
         modified_since: simple.fields.modified_since,
     };
-    let replay = |recording: &Recording| recording.parts(&caller.id);
+    let replay = |recording: &Recording| {
+        let (head, body) = recording.parts(&caller.id)?;
+        Some((head, body, recording.is_cached()))
+    };
     match snapshot.ready.seek(&question, replay) {
-        Sought::Found((head, body)) => Sought::Found(Reply {
+        Sought::Found((head, body, is_cached)) => Sought::Found(Reply {
             client: caller.client.address,
             id: caller.id,
             head,
             body,
+            is_cached,
         }),
         Sought::Missing(tape) => Sought::Missing(tape),
         Sought::Never => Sought::Never,
@@ -147,6 +160,7 @@ async fn give(edge: Arc<Edge>, mut session: HttpSession, reply: Reply, started: 
         body_bytes: session.body_bytes_sent() as u64,
         took: started.elapsed(),
         tries: None,
+        cache: reply.is_cached.then_some(cache::Outcome::Hit),
         id: &reply.id,
     });
 }

@@ -6,7 +6,7 @@
 //!    Pingora writes, if whoever answers [offers](offer) the answer with its [`Freshness`]. An
 //!    HTTP/1.1 connection keeps it itself, for HTTP/2 a [`Recorder`] does.
 //! 3. The [`Recording`] made of the tape is the answer byte for byte, or field for field. Only
-//!    `Date`, `Connection` and the request id, which belong to one request, are put in anew.
+//!    `Date`, `Age`, `Connection` and the request id, which belong to one request, are put in anew.
 //! 4. When the producer says that things have changed, the recording is not used any more, and the
 //!    next request goes the normal way.
 //!
@@ -41,6 +41,7 @@ pub(super) use self::table::Sought;
 use self::table::Table;
 pub(super) use self::tape::Tape;
 use super::Edge;
+use super::cache::Outcome;
 use super::exchange::Exchange;
 use super::freshness::Freshness;
 
@@ -114,15 +115,22 @@ fn tape(session: &Session) -> Option<&Tape> {
 pub(super) struct Given<'a> {
     edge: &'a Edge,
     answers: u64,
+    /// Those of them that a cache keeps.
+    cached: u64,
 }
 
 impl<'a> Given<'a> {
     pub(super) fn none(edge: &'a Edge) -> Self {
-        Self { edge, answers: 0 }
+        Self {
+            edge,
+            answers: 0,
+            cached: 0,
+        }
     }
 
-    pub(super) fn count(&mut self) {
+    pub(super) fn count(&mut self, is_cached: bool) {
         self.answers += 1;
+        self.cached += u64::from(is_cached);
     }
 }
 
@@ -132,5 +140,8 @@ impl Drop for Given<'_> {
         self.edge
             .ready_answers
             .fetch_add(self.answers, Ordering::Relaxed);
+        if self.cached > 0 {
+            self.edge.cache.note(Outcome::Hit, self.cached);
+        }
     }
 }
