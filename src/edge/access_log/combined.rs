@@ -1,6 +1,6 @@
 //! nginx's `combined`, followed by the times its users add to it: `rt` for the whole request, and of an
 //! upstream's servers, one after the other, `uct` to connect, `uhtt` to the response head, `urt` in
-//! all, in seconds, and which they were; then the request id.
+//! all, in seconds, and which they were; what a cache has done, where there is one; then the request id.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -42,6 +42,10 @@ pub(super) fn push(line: &Line<'_>, mask: &Mask, text: &mut Vec<u8>) {
         text.extend_from_slice(br#" uct="-" uhtt="-" urt="-" upstream="-""#);
     } else {
         push_tries(text, line);
+    }
+    if let Some(outcome) = line.cache {
+        text.extend_from_slice(b" cache=");
+        text.extend_from_slice(outcome.as_str().as_bytes());
     }
     text.extend_from_slice(b" id=");
     text.extend_from_slice(line.id.as_bytes());

@@ -18,6 +18,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use crate::edge::Edge;
 use crate::edge::access_log::{CLIENT_LEFT, Line, Request};
 use crate::edge::admission::Caller;
+use crate::edge::cache;
 use crate::edge::compression::accept_encoding::Accepted;
 use crate::edge::connection::Peer;
 use crate::edge::measure::RouteCells;
@@ -54,6 +55,7 @@ struct Reply {
     body: Bytes,
     /// Where it is counted.
     cells: &'static RouteCells,
+    is_cached: bool,
 }
 
 /// Answers `session`, if its answer is ready.
@@ -73,6 +75,9 @@ pub(super) fn answer(edge: &Arc<Edge>, peer: &Peer, mut session: HttpSession) ->
         Sought::Never => return Outcome::NotReady(session),
     };
     session.set_write_timeout(Some(snapshot.config.server.timeouts.write_idle));
+    if reply.is_cached {
+        edge.cache.note(cache::Outcome::Hit, 1);
+    }
     let mut giving = Box::pin(give(edge.clone(), session, reply, started));
     // Mostly the client has room for all of it, and this is all there is to do.
     match (&mut giving).now_or_never() {
@@ -99,6 +104,7 @@ fn seek(
             version: Version::HTTP_2,
             is_https: caller.is_https,
             has_cookies: simple.fields.has_cookies,
+            asks_for_fresh: simple.fields.asks_for_fresh,
         },
         accepted: Accepted::read(
             simple.fields.accept_encoding,
@@ -109,14 +115,18 @@ fn seek(
         none_match: simple.fields.none_match,
         modified_since: simple.fields.modified_since,
     };
-    let replay = |recording: &Recording| Some((recording.parts(&caller.id)?, recording.cells));
+    let replay = |recording: &Recording| {
+        let parts = recording.parts(&caller.id)?;
+        Some((parts, recording.cells, recording.is_cached()))
+    };
     match snapshot.ready.seek(&question, replay) {
-        Sought::Found(((head, body), cells)) => Sought::Found(Reply {
+        Sought::Found(((head, body), cells, is_cached)) => Sought::Found(Reply {
             client: caller.client.address,
             id: caller.id,
             head,
             body,
             cells,
+            is_cached,
         }),
         Sought::Missing(tape) => Sought::Missing(tape),
         Sought::Never => Sought::Never,
@@ -157,6 +167,7 @@ async fn give(edge: Arc<Edge>, mut session: HttpSession, reply: Reply, started: 
         body_bytes,
         took,
         tries: None,
+        cache: reply.is_cached.then_some(cache::Outcome::Hit),
         id: &reply.id,
     });
 }
