@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_postgres::Client;
 
 use super::archive::Archive;
@@ -22,7 +23,7 @@ use super::load::{Leave, load};
 use super::manifest::Manifest;
 use super::{Event, Source, Told, rehearse, unless_stopped};
 use crate::database::client_programs::ClientPrograms;
-use crate::database::migrations;
+use crate::database::{Database, migrations};
 
 /// What the user has allowed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -48,6 +49,12 @@ pub struct Restored {
 
 /// How long a table that somebody uses is waited for before it is dropped.
 const LOCK_WAIT: &str = "SET LOCAL lock_timeout = '30s'";
+
+/// How long sessions that are about to end are waited for.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Between two looks at them; PostgreSQL tells nobody.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Other sessions in this database.
 const OTHERS: &str = "SELECT coalesce(nullif(application_name, ''), 'without a name') \
@@ -76,7 +83,7 @@ pub async fn restore(
     // Not as long as the server lives, but as this connection does: what is not committed is undone.
     let session = source.database.alone().await?;
     if !allowed.while_serving {
-        refuse_company(&session.client).await?;
+        refuse_company(&source.database, &session.client).await?;
     }
     let begun = Instant::now();
     let manifest = archive.manifest.clone();
@@ -150,23 +157,35 @@ fn refuse_newer(version: i32) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn refuse_company(client: &Client) -> anyhow::Result<()> {
-    let mut others: BTreeMap<String, usize> = BTreeMap::new();
-    for name in query(client, OTHERS).await?.into_iter().flatten() {
-        *others.entry(name).or_default() += 1;
+/// Refuses when others are connected, and stay so for a moment: those that leave, our own among them,
+/// are no obstacle.
+async fn refuse_company(database: &Database, client: &Client) -> anyhow::Result<()> {
+    database.rest();
+    let begun = Instant::now();
+    let mut others = others(client).await?;
+    while !others.is_empty() && begun.elapsed() < FAREWELL {
+        sleep(LOOK).await;
+        others = self::others(client).await?;
     }
     if others.is_empty() {
         return Ok(());
     }
-    let each: Vec<_> = others
+    let each = others
         .iter()
-        .map(|(name, count)| format!("{name} ({count})"))
-        .collect();
+        .map(|(name, count)| format!("{name} ({count})"));
     bail!(
         "others are connected to the database: {}; stop them, or restore under their feet with \
          --while-serving: their requests wait or get 503, and go on with the restored notes",
-        each.join(", ")
+        each.collect::<Vec<_>>().join(", ")
     )
+}
+
+async fn others(client: &Client) -> anyhow::Result<BTreeMap<String, usize>> {
+    let mut others = BTreeMap::new();
+    for name in query(client, OTHERS).await?.into_iter().flatten() {
+        *others.entry(name).or_default() += 1;
+    }
+    Ok(others)
 }
 
 fn explain_role(error: anyhow::Error) -> anyhow::Error {

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use age::secrecy::SecretString;
 use anyhow::{Context as _, anyhow, bail};
 use console::Term;
-use indicatif::{DecimalBytes, HumanCount, HumanDuration};
+use indicatif::{DecimalBytes, HumanCount};
 use tokio::sync::watch;
 
 use super::database::Opened;
-use super::progress::{Progress, interruption};
+use super::progress::{Progress, interruption, shown_time};
 use super::{Failure, Outcome};
 use crate::backup::keys::{Key, Lock, Protection, read_passphrase};
 use crate::backup::{self, Made, Source, Told, Wanted, task};
@@ -150,7 +150,7 @@ async fn now(
 fn say(made: &Made, name: &str) {
     let manifest = &made.manifest;
     let verified = match made.restored_in {
-        Some(took) => format!("restored for a look in {}", HumanDuration(took)),
+        Some(took) => format!("restored for a look in {}", shown_time(took)),
         None => "not restored for a look (--no-verify)".to_owned(),
     };
     eprintln!(
@@ -181,7 +181,7 @@ async fn rehearse(config: &Config, file: Option<&Path>, unlock: &Unlock) -> anyh
     progress.finish();
     let rehearsed = rehearsed?;
     let shown = file.display();
-    let took = HumanDuration(rehearsed.took);
+    let took = shown_time(rehearsed.took);
     match rehearsed.manifest {
         Some(manifest) => println!(
             "{shown}: restored in {took}, {} rows in {} tables as they were at {}",

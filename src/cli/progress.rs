@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{DecimalBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -101,4 +101,12 @@ pub(super) fn interruption() -> anyhow::Result<watch::Receiver<bool>> {
         }
     });
     Ok(receiver)
+}
+
+/// `0.4 s`, `7 minutes`.
+pub(super) fn shown_time(time: Duration) -> String {
+    if time < Duration::from_mins(2) {
+        return format!("{:.1} s", time.as_secs_f64());
+    }
+    HumanDuration(time).to_string()
 }

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use indicatif::{HumanCount, HumanDuration};
+use indicatif::HumanCount;
 
 use super::backup::{Unlock, with_database};
-use super::progress::{Progress, interruption};
+use super::progress::{Progress, interruption, shown_time};
 use super::{Failure, Outcome, ask};
 use crate::backup::{self, Allowed, Restored};
 use crate::config::Config;
@@ -73,7 +73,7 @@ async fn restore(config: &Config, arguments: &Arguments) -> anyhow::Result<Resto
 }
 
 fn say(file: &Path, restored: &Restored) {
-    let took = HumanDuration(restored.took);
+    let took = shown_time(restored.took);
     let shown = file.display();
     match &restored.manifest {
         Some(manifest) => println!(

@@ -200,6 +200,13 @@ impl Database {
         }
     }
 
+    /// Closes every connection that nobody uses just now.
+    pub(crate) fn rest(&self) {
+        for pool in [&self.inner.pool, &self.inner.probe] {
+            pool.retain(|_, _| false);
+        }
+    }
+
     /// The settings and the URL it was opened with.
     pub(crate) fn given(&self) -> (&config::Database, &Secret) {
         (&self.inner.given.0, &self.inner.given.1)
