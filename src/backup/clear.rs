@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use super::figures::query;
 
 /// What belongs to no extension and is not PostgreSQL's own, in the order in which it is dropped:
-/// statement and description.
+/// statement and description. Sequences follow tables: many a one is a column's, and goes with it.
 const OBJECTS: &str = "
 WITH ours AS (
     SELECT oid, nspname FROM pg_namespace
@@ -14,7 +14,7 @@ WITH ours AS (
     SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
 )
 SELECT statement, words FROM (
-    SELECT 1 AS step, format('DROP %s IF EXISTS %I.%I CASCADE', CASE relkind
+    SELECT CASE relkind WHEN 'S' THEN 2 ELSE 1 END AS step, format('DROP %s IF EXISTS %I.%I CASCADE', CASE relkind
             WHEN 'r' THEN 'TABLE' WHEN 'p' THEN 'TABLE' WHEN 'v' THEN 'VIEW' WHEN 'S' THEN 'SEQUENCE'
             WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TYPE' END,
             nspname, relname) AS statement,
@@ -24,19 +24,19 @@ SELECT statement, words FROM (
     WHERE relkind IN ('r', 'p', 'v', 'S', 'm', 'f', 'c')
         AND NOT EXISTS (SELECT FROM extensions WHERE classid = 'pg_class'::regclass AND objid = c.oid)
     UNION ALL
-    SELECT 2, format('DROP ROUTINE IF EXISTS %s CASCADE', p.oid::regprocedure), 'function ' || proname
+    SELECT 3, format('DROP ROUTINE IF EXISTS %s CASCADE', p.oid::regprocedure), 'function ' || proname
     FROM pg_proc p JOIN ours ON ours.oid = pronamespace
     WHERE NOT EXISTS (SELECT FROM extensions WHERE classid = 'pg_proc'::regclass AND objid = p.oid)
     UNION ALL
-    SELECT 3, format('DROP TYPE IF EXISTS %I.%I CASCADE', nspname, typname), 'type ' || typname
+    SELECT 4, format('DROP TYPE IF EXISTS %I.%I CASCADE', nspname, typname), 'type ' || typname
     FROM pg_type t JOIN ours ON ours.oid = typnamespace
     WHERE typtype IN ('d', 'e', 'r')
         AND NOT EXISTS (SELECT FROM extensions WHERE classid = 'pg_type'::regclass AND objid = t.oid)
     UNION ALL
-    SELECT 4, format('SELECT lo_unlink(%s)', oid), 'large object ' || oid
+    SELECT 5, format('SELECT lo_unlink(%s)', oid), 'large object ' || oid
     FROM pg_largeobject_metadata
     UNION ALL
-    SELECT 5, format('DROP SCHEMA IF EXISTS %I CASCADE', nspname), 'schema ' || nspname
+    SELECT 6, format('DROP SCHEMA IF EXISTS %I CASCADE', nspname), 'schema ' || nspname
     FROM ours WHERE nspname <> 'public'
         AND NOT EXISTS (SELECT FROM extensions WHERE classid = 'pg_namespace'::regclass AND objid = ours.oid)
 ) AS objects ORDER BY step, words";

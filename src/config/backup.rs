@@ -71,10 +71,13 @@ const MOST: usize = 10_000;
 
 /// Reads `[backup]`; `None` where no backups are asked for.
 pub(super) fn backup(section: &Section<'_>) -> Option<Backup> {
+    let noted = section.reader.noted.borrow().len();
     let at = section.value("at", unless_empty(text(parse_time)));
     let every = section.value("every", unless_empty(duration_up_to(DECADE)));
     let directory = section.value("directory", unless_empty(future_directory));
     let command = section.value("command", unless_empty(string));
+    // What is wrong with one of these is said already; it is not missing.
+    let is_whole = noted == section.reader.noted.borrow().len();
     let keep = Keep {
         daily: section.value("keep_daily", integer(0..=MOST)),
         weekly: section.value("keep_weekly", integer(0..=MOST)),
@@ -120,21 +123,21 @@ pub(super) fn backup(section: &Section<'_>) -> Option<Backup> {
             age_recipients,
             verify,
         }),
-        (Some(_), None) => {
+        (Some(_), None) if is_whole => {
             section.note_combination(
                 "backup: nowhere to put backups; write for example directory = \"/var/backups/unibody\""
                     .to_owned(),
             );
             None
         }
-        (None, Some(_)) => {
+        (None, Some(_)) if is_whole => {
             section.note_combination(
                 "backup: no backup would ever be made; write for example at = \"03:15\" (UTC)"
                     .to_owned(),
             );
             None
         }
-        (None, None) => None,
+        _ => None,
     }
 }
 

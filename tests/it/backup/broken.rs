@@ -39,7 +39,7 @@ fn a_damaged_file_is_refused_before_anything_is_touched() {
         (Vec::new(), "empty", "nothing"),
         (
             [&whole[..manifest + 7], b"4", &whole[manifest + 8..]].concat(),
-            "has 510 rows, not 410",
+            "has 509 rows, not 409",
             "a manifest that tells of other contents",
         ),
     ];
@@ -146,6 +146,7 @@ fn without_a_place_to_verify_there_is_no_backup_unless_asked() {
     let role = format!("plain_{}", std::process::id());
     site.database.execute(&format!(
         "CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}; \
+         GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO {role}; \
          ALTER DATABASE {} OWNER TO {role}",
         site.database.url.rsplit_once('/').unwrap().1
     ));

@@ -106,7 +106,7 @@ async fn a_command_gets_it_and_its_failure_is_told_and_made_good() {
     let setup = Setup::new().admin();
     let sink = setup.directory().join("sink");
     let command =
-        "test -d sink && cat > sink/$UNIBODY_BACKUP_NAME || { echo no sink >&2; exit 3; }";
+        "test -d sink && cat > sink/$$UNIBODY_BACKUP_NAME || { echo no sink >&2; exit 3; }";
     let server = setup
         .config(&format!(
             "[backup]\nevery = \"1s\"\ncommand = '''{command}'''"
