@@ -7,6 +7,7 @@ use std::time::Duration;
 use time::Time;
 use time::macros::format_description;
 
+use super::node::Node;
 use super::read::{
     DECADE, boolean, duration_up_to, future_directory, integer, list, string, text, unless_empty,
 };
@@ -83,7 +84,7 @@ pub(super) fn backup(section: &Section<'_>) -> Option<Backup> {
         weekly: section.value("keep_weekly", integer(0..=MOST)),
         monthly: section.value("keep_monthly", integer(0..=MOST)),
     };
-    let age_recipients = section.value("age_recipients", list(text(parse_recipient)));
+    let age_recipients = section.value("age_recipients", list(recipient));
     let verify = section.value("verify", boolean);
 
     let schedule = match (at, every) {
@@ -146,15 +147,18 @@ fn parse_time(text: &str) -> Result<Time, &'static str> {
         .map_err(|_| "must be a time of the day in UTC, such as \"03:15\"")
 }
 
-/// The words of age itself about a bad one are "invalid Bech32 encoding" and the like.
-fn parse_recipient(text: &str) -> Result<String, &'static str> {
-    match text.parse::<age::x25519::Recipient>() {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) if text.starts_with("AGE-SECRET-KEY-") => Err(
-            "is a secret key, which must not lie here; write the public one that age-keygen -y prints, age1…",
-        ),
-        Err(_) => Err("is no age recipient; write one as age-keygen prints it, age1…"),
+/// A public key of age's. SECURITY: whoever writes the secret one must not find it in the log.
+fn recipient(node: &Node<'_>) -> Option<String> {
+    let text = string(node)?;
+    if text.parse::<age::x25519::Recipient>().is_ok() {
+        return Some(text);
     }
+    if text.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") {
+        node.note("that is the secret key, which must not lie here; write the public one, age1…");
+    } else {
+        node.wrong("is no age recipient; write one as age-keygen prints it, age1…");
+    }
+    None
 }
 
 impl Display for Schedule {
