@@ -1,6 +1,6 @@
 # The server, its page and its configuration: docker build -t unibody .
 #
-# There is no PostgreSQL in the image: give it DATABASE_URL, or DATABASE_URL_FILE as compose.yaml does.
+# There is no PostgreSQL server in the image: give it DATABASE_URL, or DATABASE_URL_FILE as compose.yaml does.
 
 FROM rust:1.95-bookworm AS build
 # libz-ng-sys builds its C library with cmake.
@@ -20,7 +20,11 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     find src migrations -type f -exec touch {} + \
     && cargo install --locked --path . --bin unibody --root /out --profile "$PROFILE"
 
-FROM debian:bookworm-slim
+# Trixie's PostgreSQL is version 17, as compose.yaml's: pg_dump must be at least as new as the server.
+FROM debian:trixie-slim
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends postgresql-client \
+    && rm -rf /var/lib/apt/lists/*
 RUN groupadd --gid 10001 unibody \
     && useradd --uid 10001 --gid 10001 --home-dir /srv/unibody --shell /usr/sbin/nologin unibody \
     && install -d -o unibody -g unibody -m 0700 /srv/unibody/certs /srv/unibody/data

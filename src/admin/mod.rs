@@ -39,6 +39,7 @@ use tokio::time::timeout;
 use tower::ServiceExt;
 
 use self::reload::Reloads;
+use crate::backup::task::Keeper;
 use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::database::Database;
@@ -72,6 +73,8 @@ pub struct Subject {
     pub certificates: Arc<Certificates>,
     /// Where the notes are.
     pub database: Database,
+    /// Its backups, where the server makes any.
+    pub backups: Option<Arc<Keeper>>,
     /// What the visitors' listeners count.
     pub edge: Figures,
     /// How the configuration is read again.

@@ -10,13 +10,14 @@ use time::format_description::well_known::Rfc3339;
 
 use super::reload::History;
 use super::{Listeners, Subject};
+use crate::backup::task;
 use crate::certificates::Summary;
 use crate::certificates::acme::Seen;
 use crate::config::{self, Action, Config, Mask};
 use crate::edge::upstream::Facts;
 
 /// What `/status` answers. Times are RFC 3339.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Of the program.
     pub version: String,
@@ -34,6 +35,9 @@ pub struct Status {
     pub upstreams: Vec<Upstream>,
     /// The database's.
     pub database: DatabaseState,
+    /// Of the backups that the server makes; `None` where it makes none.
+    #[serde(default)]
+    pub backup: Option<Backup>,
     /// In the order of the configuration.
     pub certificates: Vec<Certificate>,
 }
@@ -82,6 +86,38 @@ pub struct DatabaseState {
     pub reason: Option<String>,
 }
 
+/// How backups are going.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Backup {
+    /// When they are due: `at 03:15 UTC`, `every 6h`.
+    pub schedule: String,
+    /// One is being made by this instance.
+    pub running: bool,
+    /// The last one that was made, by whichever instance.
+    pub last: Option<LastBackup>,
+    /// When the next one is due, or tried again.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub next: Option<OffsetDateTime>,
+    /// Attempts that failed since the start.
+    pub failures: u64,
+    /// Why the last attempt failed; `None` when it went well.
+    pub last_error: Option<String>,
+}
+
+/// A backup that was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastBackup {
+    /// Of the file.
+    pub name: String,
+    /// When it was whole and verified.
+    #[serde(with = "time::serde::rfc3339")]
+    pub finished: OffsetDateTime,
+    /// Length of the file.
+    pub bytes: u64,
+    /// How long it took.
+    pub seconds: f64,
+}
+
 /// One certificate. What is stored and what is served are two facts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
@@ -125,6 +161,7 @@ async fn status(subject: &Subject) -> Status {
         routes: routes(&subject.config),
         upstreams: upstreams(subject),
         database: database(subject).await,
+        backup: backup(subject),
         certificates: certificates(subject),
     }
 }
@@ -153,6 +190,10 @@ pub(super) async fn database(subject: &Subject) -> DatabaseState {
     }
 }
 
+pub(super) fn backup(subject: &Subject) -> Option<Backup> {
+    Some(subject.backups.as_ref()?.facts().into())
+}
+
 pub(super) fn certificates(subject: &Subject) -> Vec<Certificate> {
     let summary = subject.certificates.summary();
     summary.into_iter().map(Certificate::from).collect()
@@ -173,6 +214,24 @@ impl From<Facts> for UpstreamServer {
             running: facts.running,
             requests: facts.requests,
             failed: facts.failed,
+        }
+    }
+}
+
+impl From<task::Facts> for Backup {
+    fn from(facts: task::Facts) -> Self {
+        Self {
+            schedule: facts.schedule,
+            running: facts.running,
+            last: facts.last.map(|last| LastBackup {
+                name: last.name,
+                finished: last.finished,
+                bytes: last.bytes,
+                seconds: last.took.as_secs_f64(),
+            }),
+            next: facts.next,
+            failures: facts.failures,
+            last_error: facts.last_error,
         }
     }
 }

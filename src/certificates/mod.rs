@@ -25,9 +25,8 @@ pub mod server_config;
 pub mod store;
 mod stored;
 mod summary;
-mod supervised;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -53,10 +52,10 @@ use self::server_config::{ALPN_H2, ALPN_HTTP11};
 use self::store::Store;
 pub use self::stored::{Kept, stored};
 pub use self::summary::{Source, Summary};
-use self::supervised::Panics;
 use self::watch::Watched;
 use crate::config::{Acme, Config, HostPattern, Tls, TlsMode, TlsVersion, UnknownNames};
 use crate::database::Database;
+use crate::supervised::Panics;
 
 /// The certificates of one configuration, and the resolver that serves them.
 #[derive(Debug)]

@@ -16,10 +16,10 @@ use tracing::{info, warn};
 use super::acme::Listener;
 use super::pair::Pair;
 use super::self_signed::{self, SelfSigned};
-use super::supervised::{PAUSES, supervised};
 use super::watch::Watched;
 use super::{Certificates, Origin, Served, Source};
 use crate::config::HostPattern;
+use crate::supervised::{PAUSES, supervised};
 
 /// How often the user's files are looked at.
 const POLL: Duration = Duration::from_secs(2);

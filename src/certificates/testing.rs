@@ -145,7 +145,7 @@ pub(super) fn logged(work: impl FnOnce()) -> String {
 }
 
 /// Everything logged by `work` itself, not by what it spawns.
-pub(super) async fn logged_while(work: impl Future<Output = ()>) -> String {
+pub(crate) async fn logged_while(work: impl Future<Output = ()>) -> String {
     let lines = Lines::default();
     work.with_subscriber(lines.subscriber()).await;
     lines.text()

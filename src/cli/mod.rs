@@ -2,6 +2,7 @@
 //! that tells what to do.
 
 mod ask;
+mod backup;
 mod certs;
 mod check;
 mod config;
@@ -11,8 +12,10 @@ mod hash_password;
 mod healthcheck;
 mod log_level;
 mod migrate;
+mod progress;
 mod purge;
 mod reload;
+mod restore;
 mod seed;
 mod serve;
 mod status;
@@ -64,6 +67,12 @@ enum Command {
     /// Insert sample notes
     #[command(after_help = seed::HELP)]
     Seed(seed::Arguments),
+    /// Write the database into a file, and prove that it can be restored
+    #[command(after_help = backup::HELP, args_conflicts_with_subcommands = true)]
+    Backup(backup::Arguments),
+    /// Bring a backup back, all of it or nothing
+    #[command(after_help = restore::HELP)]
+    Restore(restore::Arguments),
     /// Show the certificates, as stored and as served, or get a new one
     #[command(subcommand, after_help = certs::HELP)]
     Certs(certs::Command),
@@ -113,6 +122,8 @@ pub fn run() -> ExitCode {
         Command::Config => config::run(config),
         Command::Migrate(arguments) => migrate::run(config, &arguments),
         Command::Seed(arguments) => seed::run(config, &arguments),
+        Command::Backup(arguments) => backup::run(config, &arguments),
+        Command::Restore(arguments) => restore::run(config, &arguments),
         Command::Certs(command) => certs::run(config, command),
         Command::Status(arguments) => status::run(config, &arguments),
         Command::Reload => reload::run(config),

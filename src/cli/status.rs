@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use indicatif::DecimalBytes;
+
 use super::Outcome;
 use super::ask;
 use super::certs::shown_as_table;
 use super::table::table;
-use crate::admin::status::{Status, shown};
+use crate::admin::status::{Backup, Status, shown};
 
 pub(super) const HELP: &str = "\
 Asks the server at server.admin; exit status 1 when there is no answer.
@@ -62,6 +64,10 @@ fn for_people(status: &Status) -> String {
         Some(reason) => format!("not ready: {reason}"),
         None => "ready".to_owned(),
     };
+    let backup = match &status.backup {
+        Some(backup) => backup_for_people(backup),
+        None => "not by the server".to_owned(),
+    };
     let routes: Vec<_> = status
         .routes
         .iter()
@@ -102,7 +108,7 @@ fn for_people(status: &Status) -> String {
         table(headings, &servers) + "\n"
     };
     format!(
-        "unibody {}, since {}\nconfig    {loaded}\n{waiting}http      {}\nhttps     {}\nadmin     {}\ndatabase  {database}\n\n{}\n{servers}{}",
+        "unibody {}, since {}\nconfig    {loaded}\n{waiting}http      {}\nhttps     {}\nadmin     {}\ndatabase  {database}\nbackup    {backup}\n\n{}\n{servers}{}",
         status.version,
         shown(status.started),
         addresses(&status.listeners.http),
@@ -111,4 +117,26 @@ fn for_people(status: &Status) -> String {
         table(["HOST", "PATH", "ACTION"], &routes),
         shown_as_table(&status.certificates, true),
     )
+}
+
+fn backup_for_people(backup: &Backup) -> String {
+    let last = match &backup.last {
+        Some(last) => format!(
+            "last {} ({}, {:.1} s)",
+            shown(last.finished),
+            DecimalBytes(last.bytes),
+            last.seconds
+        ),
+        None => "none yet".to_owned(),
+    };
+    let next = match backup.next {
+        _ if backup.running => ", one is being made".to_owned(),
+        Some(next) => format!(", next {}", shown(next)),
+        None => String::new(),
+    };
+    let failed = match &backup.last_error {
+        Some(error) => format!("; failed {} times: {error}", backup.failures),
+        None => String::new(),
+    };
+    format!("{}: {last}{next}{failed}", backup.schedule)
 }

@@ -8,9 +8,9 @@ use super::environment::escape;
 use super::keys::DEFAULT_HEADERS;
 use super::values::{mask_url, mask_url_passwords, print_duration, print_size};
 use super::{
-    AccessFormat, Acme, AcmeStorage, Action, Balance, Challenge, Compression, Config, Cors,
-    Database, Log, LogFormat, Mask, PasswordHash, RateLimit, RequestHeaders, Route, Secret, Server,
-    Tls, TlsMode, TlsVersion, UnknownNames, Upstream,
+    AccessFormat, Acme, AcmeStorage, Action, Backup, Balance, Challenge, Compression, Config, Cors,
+    Database, Destination, Keep, Log, LogFormat, Mask, PasswordHash, RateLimit, RequestHeaders,
+    Route, Schedule, Secret, Server, Tls, TlsMode, TlsVersion, UnknownNames, Upstream,
 };
 
 impl Config {
@@ -49,6 +49,7 @@ impl Config {
         tls(&mut out, &self.tls);
         acme(&mut out, &self.acme);
         database(&mut out, &self.database);
+        backup(&mut out, self.backup.as_ref());
         headers(&mut out, &self.headers);
         compression(&mut out, &self.compression);
         let mut upstreams: Vec<_> = self.upstreams.values().collect();
@@ -195,6 +196,33 @@ fn database(out: &mut Printer, database: &Database) {
 }
 
 /// The headers sent, and `""` for each default that is not.
+fn backup(out: &mut Printer, backup: Option<&Backup>) {
+    let (mut at, mut every) = (String::new(), String::new());
+    let (mut directory, mut command) = (String::new(), "");
+    match backup.map(|backup| backup.schedule) {
+        Some(Schedule::At(time)) => at = format!("{:02}:{:02}", time.hour(), time.minute()),
+        Some(Schedule::Every(interval)) => every = print_duration(interval),
+        None => {}
+    }
+    match backup.map(|backup| &backup.destination) {
+        Some(Destination::Directory(path)) => directory = path.display().to_string(),
+        Some(Destination::Command(line)) => command = line,
+        None => {}
+    }
+    let keep = backup.map_or(Keep::DEFAULT, |backup| backup.keep);
+    out.heading("[backup]");
+    out.text("at", at);
+    out.text("every", every);
+    out.text("directory", directory);
+    out.text("command", command);
+    out.plain("keep_daily", keep.daily);
+    out.plain("keep_weekly", keep.weekly);
+    out.plain("keep_monthly", keep.monthly);
+    let recipients = backup.map(|backup| backup.age_recipients.as_slice());
+    out.texts("age_recipients", recipients.unwrap_or_default());
+    out.plain("verify", backup.is_none_or(|backup| backup.verify));
+}
+
 fn headers(out: &mut Printer, headers: &[(HeaderName, HeaderValue)]) {
     out.heading("[headers]");
     for (name, value) in headers {

@@ -1,12 +1,14 @@
 //! The shape of `config.toml`: which key becomes which field.
 //!
 //! Tables with rules of their own have their own modules: [`tls`](super::tls), [`acme`](mod@super::acme),
+//! [`backup`](mod@super::backup),
 //! [`header_tables`](super::header_tables), [`upstreams`](super::upstreams), [`policy`](mod@super::policy), [`routes`](super::routes).
 
 use std::num::NonZero;
 use std::time::Duration;
 
 use super::acme::{self, acme};
+use super::backup::backup;
 use super::header_tables::headers;
 use super::node::Node;
 use super::policy::rate_limits;
@@ -44,6 +46,7 @@ pub(super) fn config(root: &Section<'_>) -> Config {
         tls,
         acme: acme(&root.table("acme")),
         database: database(&root.table("database")),
+        backup: backup(&root.table("backup")),
         headers,
         compression: compression(&root.table("compression")),
         upstreams,

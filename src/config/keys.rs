@@ -53,6 +53,7 @@ pub(super) static ROOT: Table = Table {
         table("tls", &TLS),
         table("acme", &ACME),
         table("database", &DATABASE),
+        table("backup", &BACKUP),
         open("headers"),
         table("compression", &COMPRESSION),
         tables("upstream", &UPSTREAM),
@@ -152,6 +153,21 @@ static DATABASE: Table = Table {
         key("statement_timeout", r#""10s""#),
         key("max_lifetime", r#""30m""#),
         key("migrate", "true"),
+    ],
+};
+
+static BACKUP: Table = Table {
+    path: "backup",
+    keys: &[
+        key("at", r#""""#),
+        key("every", r#""""#),
+        key("directory", r#""""#),
+        key("command", r#""""#),
+        key("keep_daily", "7"),
+        key("keep_weekly", "4"),
+        key("keep_monthly", "12"),
+        key("age_recipients", "[]"),
+        key("verify", "true"),
     ],
 };
 

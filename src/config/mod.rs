@@ -5,13 +5,14 @@
 //! [`Mistakes`], each with its line and what to do about it.
 //!
 //! A reading passes through the modules in this order. `load` parses the TOML. `file` and the
-//! modules it names (`tls`, `acme`, `header_tables`, `secrets`, `upstreams`, `policy`, `routes`, `actions`) know its
+//! modules it names (`tls`, `acme`, `backup`, `header_tables`, `secrets`, `upstreams`, `policy`, `routes`, `actions`) know its
 //! shape. `reader` takes a table apart by the keys of `keys`, which has every default; `node` is one
 //! value in it, `read` and [`values`] make types of it, `environment` fills in its `${NAME}`. What is
 //! wrong goes to `mistakes`. `effective` prints a [`Config`] again, and [`changes`] compares two.
 
 mod acme;
 mod actions;
+mod backup;
 mod cache;
 pub mod changes;
 mod effective;
@@ -45,6 +46,7 @@ use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 
 pub use acme::{Acme, AcmeStorage, Ca, Challenge, Eab};
+pub use backup::{Backup, Destination, Keep, Schedule};
 pub use cache::Cache;
 pub use changes::Changes;
 pub use environment::Environment;
@@ -66,6 +68,8 @@ pub struct Config {
     pub acme: Acme,
     /// Where the notes live.
     pub database: Database,
+    /// Backups that the server makes by itself. Default none.
+    pub backup: Option<Backup>,
     /// Headers sent on every response, in the order of the file.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Compression of live bodies.

@@ -92,9 +92,9 @@ struct Learned {
 }
 
 /// A connection outside the pool; closes when dropped.
-pub(super) struct Alone {
+pub(crate) struct Alone {
     /// The connection.
-    pub(super) client: Client,
+    pub(crate) client: Client,
     driver: JoinHandle<()>,
 }
 

@@ -8,11 +8,16 @@
 //!    pool does not look like a broken database.
 //! 5. [`Database::listen`] and [`Database::try_lock`] take connections of their own ([`sessions`]).
 //!
+//! Programs of PostgreSQL's that connect by themselves are found by [`client_programs`] and told
+//! where to by [`libpq`].
+//!
 //! Without a URL, [`embedded`] runs a private server and yields the URL.
 
+pub(crate) mod client_programs;
 mod connect;
 pub mod embedded;
 mod health;
+pub(crate) mod libpq;
 mod meter;
 pub mod migrations;
 mod pool;
@@ -31,8 +36,8 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::config::{self, Secret};
-pub(crate) use connect::explain;
-use connect::{Alone, Connector};
+use connect::Connector;
+pub(crate) use connect::{Alone, explain};
 use health::Health;
 pub use health::{NotReady, Unavailable};
 use meter::Meter;
@@ -66,6 +71,8 @@ struct Inner {
     /// For the connection that migrates; shares what was learned about PgBouncer with the pools.
     connector: Connector,
     target: tokio_postgres::Config,
+    /// As they were given, for who starts programs of PostgreSQL's own.
+    given: (config::Database, Secret),
     acquire_timeout: Duration,
     statement_timeout: Duration,
     health: Health,
@@ -98,6 +105,7 @@ impl Database {
                 probe,
                 connector,
                 target: postgres.clone(),
+                given: (config.clone(), url.clone()),
                 acquire_timeout: config.acquire_timeout,
                 statement_timeout: config.statement_timeout,
                 health: Health::new(),
@@ -192,9 +200,30 @@ impl Database {
         }
     }
 
+    /// Closes every connection that nobody uses just now.
+    pub(crate) fn rest(&self) {
+        for pool in [&self.inner.pool, &self.inner.probe] {
+            pool.retain(|_, _| false);
+        }
+    }
+
+    /// The settings and the URL it was opened with.
+    pub(crate) fn given(&self) -> (&config::Database, &Secret) {
+        (&self.inner.given.0, &self.inner.given.1)
+    }
+
     /// A connection outside the pool, without a statement timeout.
-    async fn alone(&self) -> Result<Alone, Unavailable> {
-        let attempt = self.inner.connector.alone(&self.inner.target);
+    pub(crate) async fn alone(&self) -> Result<Alone, Unavailable> {
+        self.alone_at(&self.inner.target).await
+    }
+
+    /// The same to another database of the same server.
+    pub(crate) async fn alone_in(&self, name: &str) -> Result<Alone, Unavailable> {
+        self.alone_at(self.inner.target.clone().dbname(name)).await
+    }
+
+    async fn alone_at(&self, target: &tokio_postgres::Config) -> Result<Alone, Unavailable> {
+        let attempt = self.inner.connector.alone(target);
         match timeout(self.inner.acquire_timeout, attempt).await {
             Ok(Ok(alone)) => {
                 self.inner.health.answered();

@@ -8,6 +8,7 @@
 mod access_log;
 mod acme;
 mod admin;
+mod backup;
 mod browser;
 mod cache;
 mod certs_commands;

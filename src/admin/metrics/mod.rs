@@ -2,6 +2,7 @@
 //!
 //! Labels are bounded: whatever is in them stands in the configuration, or here.
 
+mod backup;
 mod connections;
 mod database;
 mod exposition;
@@ -44,6 +45,7 @@ pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResp
         "Requests that met a panic, in a handler of the app or in the edge.",
     );
     out.sample(&[], subject.edge.panics());
+    backup::all(&mut out, status::backup(&subject).as_ref());
     policies(&mut out, &subject.edge);
     ready_answers(&mut out, &subject.edge);
     cached_answers(&mut out, &subject.edge.cached_answers().figures());

@@ -53,10 +53,10 @@ pub(crate) use self::verify::observing_client;
 pub use self::verify::{Listener, Seen};
 use self::webhook::{Event, Webhook};
 use super::pair::Pair;
-use super::supervised::{PAUSES, supervised};
 use super::{Certificates, Renewed, Served, Source, self_signed};
 use crate::config::{Acme, AcmeStorage, Config, HostPattern};
 use crate::database::Database;
+use crate::supervised::{PAUSES, supervised};
 
 /// Orders that run at once; a server with a thousand names must not fall upon its CA.
 const ORDERS_AT_ONCE: usize = 4;

@@ -26,6 +26,7 @@ use self::watching::Watching;
 use super::{Failure, Outcome};
 use crate::admin::{self, reload::Reloads};
 use crate::app;
+use crate::backup::task::Scheduled;
 use crate::config::Config;
 use crate::edge::listeners::{AtHand, Bound};
 use crate::edge::{self, Sockets};
@@ -92,6 +93,7 @@ async fn serve(
     let app: Router = app::router(app::State::new(database.database.clone()));
     let addresses = sockets.addresses();
     let edge = edge::start(&config, sockets, certificates.tls.clone(), app, output)?;
+    let backups = Scheduled::start(config.backup.as_ref(), &database.database, stopped.clone());
     let subject = match admin {
         None => None,
         Some(bound) => {
@@ -107,6 +109,7 @@ async fn serve(
                 },
                 certificates: Arc::clone(&certificates.certificates),
                 database: database.database.clone(),
+                backups: backups.as_ref().map(|backups| Arc::clone(&backups.keeper)),
                 edge: edge.figures(),
                 reloads: Arc::clone(&reloads),
             }));
@@ -175,6 +178,9 @@ async fn serve(
         () = signals.stop() => tracing::warn!("second signal: stopping at once"),
     }
     keeping.cut().await;
+    if let Some(backups) = backups {
+        backups.ended().await;
+    }
     database.stop().await;
     tracing::info!("stopped");
     Ok(())

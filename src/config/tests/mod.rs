@@ -1,6 +1,7 @@
 //! The configuration as its users meet it.
 
 mod acme;
+mod backup;
 mod changes;
 mod defaults;
 mod effective;

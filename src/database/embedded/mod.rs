@@ -31,6 +31,7 @@ use tokio_postgres::Client;
 use tracing::{error, info, warn};
 
 use crate::config::Secret;
+pub(super) use programs::{PLACES, candidates, major_version};
 pub use running::url_of_running;
 
 use cluster::{APP, Cluster};

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail};
 
 /// Directories whose `*` stands for a version.
-const PLACES: [&str; 7] = [
+pub(in crate::database) const PLACES: [&str; 7] = [
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",
     "/opt/homebrew/opt/postgresql@*/bin",
@@ -107,7 +107,8 @@ fn find_in(directories: &[PathBuf]) -> anyhow::Result<Vec<Programs>> {
     Ok(found)
 }
 
-fn candidates(path: &OsStr, places: &[&str]) -> Vec<PathBuf> {
+/// `PATH`, then `places`.
+pub(in crate::database) fn candidates(path: &OsStr, places: &[&str]) -> Vec<PathBuf> {
     let mut directories: Vec<_> = std::env::split_paths(path)
         .filter(|directory| directory.is_absolute())
         .collect();
@@ -139,7 +140,7 @@ fn expand(place: &str) -> Vec<PathBuf> {
 }
 
 /// 15 of "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)".
-fn major_version(output: &str) -> Option<u32> {
+pub(in crate::database) fn major_version(output: &str) -> Option<u32> {
     let (_, version) = output.split_once("(PostgreSQL) ")?;
     leading_number(version)
 }

@@ -27,7 +27,7 @@ const LOCK_WAIT: Duration = Duration::from_mins(10);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Key of the advisory lock: "unibody" in ASCII, so that other programs hardly choose it too.
-const LOCK_KEY: i64 = 0x75_6e69_626f_6479;
+pub(crate) const LOCK_KEY: i64 = 0x75_6e69_626f_6479;
 
 /// What [`migrate`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,33 +9,33 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, sleep};
 use tracing::error;
 
-/// How often background work of certificates has panicked since the start.
+/// How often background work has panicked since the start.
 #[derive(Debug, Default)]
-pub(super) struct Panics(AtomicU64);
+pub(crate) struct Panics(AtomicU64);
 
 /// How long to wait after a panic. Each in a row doubles the pause.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pauses {
+pub(crate) struct Pauses {
     /// After the first.
-    pub(super) first: Duration,
+    pub(crate) first: Duration,
     /// However many there were. Whoever ran for longer than this begins with the first pause again.
-    pub(super) longest: Duration,
+    pub(crate) longest: Duration,
 }
 
-/// As long as a mistake of ours may hold a certificate up, and as often as it may fill the log.
-pub(super) const PAUSES: Pauses = Pauses {
+/// As long as a mistake of ours may hold the work up, and as often as it may fill the log.
+pub(crate) const PAUSES: Pauses = Pauses {
     first: Duration::from_secs(10),
     longest: Duration::from_mins(10),
 };
 
 impl Panics {
     /// How many there were.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 
     /// Counts one, and says so; `what` failed, and `next` tells what follows.
-    pub(super) fn note(&self, what: &str, panic: &(dyn Any + Send), next: &str) {
+    pub(crate) fn note(&self, what: &str, panic: &(dyn Any + Send), next: &str) {
         self.0.fetch_add(1, Ordering::Relaxed);
         error!(
             "{what}: failed inside ({}); {next}; report this as a mistake of unibody",
@@ -48,7 +48,7 @@ impl Panics {
 ///
 /// Nothing may be left half done by a panic that the next beginning would trust: what counts is in
 /// storage, and locks hold plain values.
-pub(super) async fn supervised<F: Future<Output = ()>>(
+pub(crate) async fn supervised<F: Future<Output = ()>>(
     what: &str,
     panics: &Panics,
     pauses: Pauses,

@@ -1,0 +1,200 @@
+//! From a file into the real database, all or nothing.
+//!
+//! 1. The file is read through: whole, unchanged, and of no newer schema than this program knows.
+//! 2. Nobody else is connected, or that was asked for.
+//! 3. One transaction, under the lock by which migrations take turns: the database is empty, or is
+//!    emptied; the dump is loaded; what is there now is compared with the manifest.
+//! 4. Then it is committed. Until then the database is as it was, for everybody.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_postgres::Client;
+
+use super::archive::Archive;
+use super::clear::{drop_all, objects, summary};
+use super::figures::{query, schema_version};
+use super::keys::Key;
+use super::load::{Leave, load};
+use super::manifest::Manifest;
+use super::{Event, Source, Told, rehearse, unless_stopped};
+use crate::database::client_programs::ClientPrograms;
+use crate::database::{Database, migrations};
+
+/// What the user has allowed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Allowed {
+    /// To drop what is in the database.
+    pub clean: bool,
+    /// To do it while others are connected.
+    pub while_serving: bool,
+    /// To leave out who may do what, for a server without those roles.
+    pub without_privileges: bool,
+}
+
+/// A restored database.
+#[derive(Debug)]
+pub struct Restored {
+    /// What the backup held; `None` for a dump of `pg_dump`'s own.
+    pub manifest: Option<Manifest>,
+    /// Version of the schema now; 0 where the dump has no history of migrations.
+    pub schema_version: i32,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// How long a table that somebody uses is waited for before it is dropped.
+const LOCK_WAIT: &str = "SET LOCAL lock_timeout = '30s'";
+
+/// How long sessions that are about to end are waited for.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Between two looks at them; PostgreSQL tells nobody.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Other sessions in this database.
+const OTHERS: &str = "SELECT coalesce(nullif(application_name, ''), 'without a name') \
+    FROM pg_stat_activity WHERE datid = (SELECT oid FROM pg_database \
+    WHERE datname = current_database()) AND pid <> pg_backend_pid() AND usesysid IS NOT NULL";
+
+/// Restores the backup at `path`.
+///
+/// # Errors
+/// Why not; the database is as it was then.
+pub async fn restore(
+    source: &Source,
+    path: &Path,
+    key: Key,
+    allowed: Allowed,
+    told: &Told,
+    stop: &mut watch::Receiver<bool>,
+) -> anyhow::Result<Restored> {
+    told(Event::Step("reading the backup".to_owned()));
+    let archive = rehearse::open(source, path, key).await?;
+    let shown = path.display();
+    if let Some(manifest) = &archive.manifest {
+        refuse_newer(manifest.schema_version).with_context(|| format!("{shown} is too new"))?;
+    }
+    let programs = ClientPrograms::newest(source.settings.bin_dir.as_deref())?;
+    // Not as long as the server lives, but as this connection does: what is not committed is undone.
+    let session = source.database.alone().await?;
+    if !allowed.while_serving {
+        refuse_company(&source.database, &session.client).await?;
+    }
+    let begun = Instant::now();
+    let manifest = archive.manifest.clone();
+    let restoring = in_transaction(&session.client, &programs, archive, allowed, told);
+    let schema_version = unless_stopped(stop, restoring)
+        .await
+        .context("nothing was restored, the database is as it was")?;
+    let took = begun.elapsed();
+    told(Event::Step(
+        "gathering statistics for the planner".to_owned(),
+    ));
+    // PostgreSQL does it by itself within minutes.
+    let _ = query(&session.client, "ANALYZE").await;
+    Ok(Restored {
+        manifest,
+        schema_version,
+        took,
+    })
+}
+
+async fn in_transaction(
+    client: &Client,
+    programs: &ClientPrograms,
+    archive: Archive,
+    allowed: Allowed,
+    told: &Told,
+) -> anyhow::Result<i32> {
+    query(client, "BEGIN; SET LOCAL statement_timeout = 0").await?;
+    query(client, LOCK_WAIT).await?;
+    let lock = format!("SELECT pg_advisory_xact_lock({})", migrations::LOCK_KEY);
+    query(client, &lock)
+        .await
+        .context("another program is migrating this database")?;
+    let there = objects(client).await?;
+    if !there.is_empty() {
+        if !allowed.clean {
+            bail!(
+                "it is not empty, it has {}; --clean drops all of it in the same transaction, or \
+                 restore into a new database",
+                summary(&there)
+            );
+        }
+        told(Event::Step("emptying the database".to_owned()));
+        drop_all(client, &there)
+            .await
+            .context("the database can't be emptied")?;
+    }
+    told(Event::Step("restoring".to_owned()));
+    let leave = if allowed.without_privileges {
+        Leave::Privileges
+    } else {
+        Leave::Owners
+    };
+    load(client, programs, archive, leave, told)
+        .await
+        .map_err(explain_role)?;
+    let version = schema_version(client).await?;
+    refuse_newer(version)?;
+    query(client, "COMMIT").await?;
+    Ok(version)
+}
+
+fn refuse_newer(version: i32) -> anyhow::Result<()> {
+    let known = migrations::latest();
+    if version > known {
+        bail!(
+            "its schema is at version {version}, this unibody knows up to {known}: restore it with the \
+             newer unibody"
+        );
+    }
+    Ok(())
+}
+
+/// Refuses when others are connected, and stay so for a moment: those that leave, our own among them,
+/// are no obstacle.
+async fn refuse_company(database: &Database, client: &Client) -> anyhow::Result<()> {
+    database.rest();
+    let begun = Instant::now();
+    let mut others = others(client).await?;
+    while !others.is_empty() && begun.elapsed() < FAREWELL {
+        sleep(LOOK).await;
+        others = self::others(client).await?;
+    }
+    if others.is_empty() {
+        return Ok(());
+    }
+    let each = others
+        .iter()
+        .map(|(name, count)| format!("{name} ({count})"));
+    bail!(
+        "others are connected to the database: {}; stop them, or restore under their feet with \
+         --while-serving: their requests wait or get 503, and go on with the restored notes",
+        each.collect::<Vec<_>>().join(", ")
+    )
+}
+
+async fn others(client: &Client) -> anyhow::Result<BTreeMap<String, usize>> {
+    let mut others = BTreeMap::new();
+    for name in query(client, OTHERS).await?.into_iter().flatten() {
+        *others.entry(name).or_default() += 1;
+    }
+    Ok(others)
+}
+
+fn explain_role(error: anyhow::Error) -> anyhow::Error {
+    let words = format!("{error:#}");
+    if words.contains("role \"") && words.contains("does not exist") {
+        return error.context(
+            "the dump grants rights to a role that is not here; create the role, or leave the grants \
+             out with --no-privileges",
+        );
+    }
+    error
+}

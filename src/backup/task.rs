@@ -1,0 +1,311 @@
+//! Backups that the server makes by itself, as `[backup]` says.
+//!
+//! When the last one was made stands in the database ([`record`](super::record)), so restarts and
+//! other instances know; a lock there lets one instance at a time make one. A failure is told, counted,
+//! and followed by another attempt; a time that was missed is made up.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use parking_lot::Mutex;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::due::due;
+use super::keys::Lock;
+use super::make::{Made, Wanted, to_command, to_elsewhere, to_file};
+use super::pending::remove_abandoned;
+use super::record::{self, Last};
+use super::retention::{list, name, superfluous};
+use super::{Event, Source, Told};
+use crate::config::{self, Destination, Schedule};
+use crate::database::Database;
+use crate::supervised::{PAUSES, Panics, supervised};
+
+/// The lock's name.
+const LOCK: &str = "unibody backup";
+
+/// Between two looks at the clock and at what others have made: clocks jump, machines sleep.
+const LOOK: Duration = Duration::from_mins(1);
+
+/// Between two looks at an instance that is making one.
+const OTHERS: Duration = Duration::from_secs(10);
+
+/// After a failure: the first pause, and the longest.
+const RETRIES: (Duration, Duration) = (Duration::from_mins(1), Duration::from_hours(1));
+
+/// For a backup that is to stop: a private PostgreSQL among it takes seconds.
+const FAREWELL: Duration = Duration::from_secs(20);
+
+/// How backups are going, for status and metrics.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// Such as `at 03:15 UTC`.
+    pub schedule: String,
+    /// By whichever instance.
+    pub last: Option<Last>,
+    /// When the next one is due.
+    pub next: Option<OffsetDateTime>,
+    /// One is being made by this instance.
+    pub running: bool,
+    /// Attempts of this process that failed.
+    pub failures: u64,
+    /// Why the last attempt failed; `None` when it went well.
+    pub last_error: Option<String>,
+}
+
+/// Backups being made in the background.
+#[derive(Debug)]
+pub struct Scheduled {
+    /// What is known of them.
+    pub keeper: Arc<Keeper>,
+    task: JoinHandle<()>,
+}
+
+impl Scheduled {
+    /// Begins to make the backups of `settings`, until `stopped` turns true; `None` where none are
+    /// asked for.
+    #[must_use]
+    pub fn start(
+        settings: Option<&config::Backup>,
+        database: &Database,
+        stopped: watch::Receiver<bool>,
+    ) -> Option<Self> {
+        let keeper = Arc::new(Keeper::new(settings?));
+        let (source, running) = (Source::of(database), Arc::clone(&keeper));
+        let task = tokio::spawn(async move { running.run(source, stopped).await });
+        Some(Self { keeper, task })
+    }
+
+    /// Waits until what was half made has been removed.
+    pub async fn ended(self) {
+        if timeout(FAREWELL, self.task).await.is_err() {
+            tracing::warn!("a backup that was being made has left files or a database behind");
+        }
+    }
+}
+
+/// The task that makes backups, and what is known of it.
+#[derive(Debug)]
+pub struct Keeper {
+    settings: config::Backup,
+    facts: Mutex<Facts>,
+    panics: Panics,
+}
+
+impl Keeper {
+    fn new(settings: &config::Backup) -> Self {
+        Self {
+            settings: settings.clone(),
+            facts: Mutex::new(Facts {
+                schedule: settings.schedule.to_string(),
+                last: None,
+                next: None,
+                running: false,
+                failures: 0,
+                last_error: None,
+            }),
+            panics: Panics::default(),
+        }
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        self.facts.lock().clone()
+    }
+
+    /// Makes backups until `stopped` turns true; what is half made then is removed.
+    async fn run(&self, source: Source, stopped: watch::Receiver<bool>) {
+        let mut stop = stopped.clone();
+        let keeping = supervised("backup", &self.panics, PAUSES, || {
+            // A panic may have left it so.
+            self.facts.lock().running = false;
+            self.keep(&source, stopped.clone())
+        });
+        tokio::select! {
+            () = keeping => {}
+            // Work that can be stopped stops by itself first, and clears up.
+            () = async {
+                let _ = stop.wait_for(|stop| *stop).await;
+                while self.facts.lock().running {
+                    sleep(Duration::from_millis(50)).await;
+                }
+            } => {}
+        }
+    }
+
+    async fn keep(&self, source: &Source, mut stop: watch::Receiver<bool>) {
+        let (first, longest) = RETRIES;
+        let first = match self.settings.schedule {
+            Schedule::Every(every) => first.min(every),
+            Schedule::At(_) => first,
+        };
+        let mut pause = first;
+        loop {
+            match self.round(source, &mut stop).await {
+                Ok(wait) => {
+                    pause = first;
+                    sleep(wait).await;
+                }
+                Err(_) if *stop.borrow() => return,
+                Err(error) => {
+                    let words = format!("{error:#}");
+                    tracing::error!("backup: {words}; the next attempt is in {pause:?}");
+                    {
+                        let mut facts = self.facts.lock();
+                        facts.failures += 1;
+                        facts.last_error = Some(words);
+                        facts.next = Some(OffsetDateTime::now_utc() + pause);
+                    }
+                    sleep(pause).await;
+                    pause = (pause * 2).min(longest);
+                }
+            }
+        }
+    }
+
+    /// Makes a backup if one is due; says how long to wait for the next look.
+    async fn round(
+        &self,
+        source: &Source,
+        stop: &mut watch::Receiver<bool>,
+    ) -> anyhow::Result<Duration> {
+        if let Some(wait) = self.wait(source).await? {
+            return Ok(wait);
+        }
+        let Some(_held) = source.database.try_lock(LOCK).await? else {
+            return Ok(OTHERS);
+        };
+        // Somebody may have made it between the two looks.
+        if let Some(wait) = self.wait(source).await? {
+            return Ok(wait);
+        }
+        self.facts.lock().running = true;
+        let told: Told = Arc::new(|event| {
+            if let Event::Step(step) = event {
+                tracing::debug!("backup: {step}");
+            }
+        });
+        let made = make(source, &self.settings, &told, stop).await;
+        self.facts.lock().running = false;
+        let (made, name) = made?;
+        tracing::info!(
+            bytes = made.bytes,
+            rows = made.manifest.rows(),
+            took = ?made.took,
+            "backup: {name} is made"
+        );
+        self.facts.lock().last_error = None;
+        Ok(Duration::ZERO)
+    }
+
+    /// How long to wait for the next look; `None` when a backup is due.
+    async fn wait(&self, source: &Source) -> anyhow::Result<Option<Duration>> {
+        let last = record::read(&source.database).await?;
+        let now = OffsetDateTime::now_utc();
+        let next = due(
+            self.settings.schedule,
+            last.as_ref().map(|last| last.finished),
+            now,
+        );
+        let mut facts = self.facts.lock();
+        facts.last = last;
+        facts.next = Some(next);
+        let wait = Duration::try_from(next - now).unwrap_or_default();
+        Ok((!wait.is_zero()).then(|| wait.min(LOOK)))
+    }
+}
+
+/// Makes the backup of `settings` now, whether or not it is due; says what it is called.
+///
+/// # Errors
+/// Why there is none, such as that another instance is just making one.
+pub async fn make_now(
+    source: &Source,
+    settings: &config::Backup,
+    told: &Told,
+    stop: &mut watch::Receiver<bool>,
+) -> anyhow::Result<(Made, String)> {
+    let Some(_held) = source.database.try_lock(LOCK).await? else {
+        bail!("another process is making a backup of this database just now: wait for it");
+    };
+    make(source, settings, told, stop).await
+}
+
+/// The newest backup in `directory`.
+///
+/// # Errors
+/// That there is none.
+pub fn newest(directory: &Path) -> anyhow::Result<PathBuf> {
+    let shown = directory.display();
+    let backups = list(directory).with_context(|| format!("backup.directory {shown}"))?;
+    let newest = backups.into_iter().next();
+    let (_, path) = newest.with_context(|| format!("no backup in backup.directory {shown} yet"))?;
+    Ok(path)
+}
+
+async fn make(
+    source: &Source,
+    settings: &config::Backup,
+    told: &Told,
+    stop: &mut watch::Receiver<bool>,
+) -> anyhow::Result<(Made, String)> {
+    let begun = Instant::now();
+    let wanted = Wanted {
+        lock: Lock::for_recipients(&settings.age_recipients)?,
+        verify: settings.verify,
+    };
+    let name = name(OffsetDateTime::now_utc(), wanted.lock.is_closed());
+    let mut made = match &settings.destination {
+        Destination::Directory(directory) => {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)
+                .with_context(|| format!("backup.directory {}", directory.display()))?;
+            // We hold the lock, but another database's backups may be in the same directory.
+            remove_abandoned(directory, &|name| {
+                name.as_encoded_bytes().starts_with(b"unibody-")
+            });
+            to_file(source, &directory.join(&name), false, &wanted, told, stop).await?
+        }
+        Destination::Command(command) => {
+            let deliver = async |file| to_command(command, &name, file).await;
+            to_elsewhere(source, &wanted, told, stop, deliver).await?
+        }
+    };
+    made.took = begun.elapsed();
+    let last = Last {
+        finished: OffsetDateTime::now_utc(),
+        name: name.clone(),
+        bytes: made.bytes,
+        took: made.took,
+    };
+    record::write(&source.database, &last).await?;
+    // Only now is there one more than before.
+    if let Destination::Directory(directory) = &settings.destination {
+        remove_superfluous(directory, settings.keep);
+    }
+    Ok((made, name))
+}
+
+/// What can't be removed is tried again after the next backup.
+fn remove_superfluous(directory: &Path, keep: config::Keep) {
+    let backups = match list(directory) {
+        Ok(backups) => backups,
+        Err(error) => return tracing::warn!("backup.directory can't be read: {error}"),
+    };
+    for path in superfluous(&backups, keep, OffsetDateTime::now_utc()) {
+        match std::fs::remove_file(path) {
+            Ok(()) => tracing::info!("backup: {} is removed, as keep_* say", path.display()),
+            Err(error) => tracing::warn!("{} can't be removed: {error}", path.display()),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Out and in again.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Site, contents, insert_notes, names};
+use crate::support::command::run;
+use crate::support::database::TestDatabase;
+
+#[test]
+fn every_note_comes_back_as_it_was() {
+    let site = Site::new();
+    insert_notes(&site.database);
+    let made = site.unibody(&["backup", "notes.dump"]).assert_status(0);
+    made.assert_last_line(&["notes.dump", "512 rows", "restored for a look"]);
+    assert_eq!(made.stdout, "", "that is for the backup itself");
+    assert_eq!(site.files(), ["notes.dump"]);
+    assert_eq!(names(&site.path("tmp")), [] as [&str; 0]);
+    let mode = site
+        .path("notes.dump")
+        .metadata()
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let scratch = "SELECT count(*) FROM pg_database WHERE datname LIKE 'unibody_scratch%'
+                   AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datname = pg_database.datname)";
+    // Other tests have theirs in use, or only just made.
+    assert!(site.database.count(scratch) <= 4, "none are left");
+
+    let empty = TestDatabase::empty();
+    let restored = site
+        .unibody_on(&empty, &["restore", "notes.dump"])
+        .assert_status(0);
+    for part in ["512 rows", "which is current"] {
+        assert!(restored.stdout.contains(part), "{restored:#?}");
+    }
+    assert_eq!(contents(&empty), contents(&site.database));
+    let index = "SELECT count(*) FROM pg_indexes WHERE indexname = 'notes_newest_first'";
+    assert_eq!(empty.count(index), 1);
+
+    let rehearsed = site
+        .unibody(&["backup", "rehearse", "notes.dump"])
+        .assert_status(0);
+    assert!(rehearsed.stdout.contains("512 rows"), "{rehearsed:#?}");
+}
+
+#[test]
+fn what_is_written_meanwhile_is_no_lie() {
+    let site = Site::new();
+    insert_notes(&site.database);
+    site.database
+        .execute("CREATE TABLE sums AS SELECT count(*) AS notes FROM notes");
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = {
+        let (stop, url) = (Arc::clone(&stop), site.database.url.clone());
+        std::thread::spawn(move || {
+            let database = TestDatabase { url };
+            while !stop.load(Ordering::Relaxed) {
+                database.execute(
+                    "BEGIN; INSERT INTO notes (id, title) VALUES (gen_random_uuid(), 'meanwhile'); \
+                     UPDATE sums SET notes = notes + 1; COMMIT",
+                );
+            }
+        })
+    };
+    let made = site.unibody(&["backup", "notes.dump"]);
+    stop.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+    made.assert_status(0);
+    let empty = TestDatabase::empty();
+    site.unibody_on(&empty, &["restore", "notes.dump"])
+        .assert_status(0);
+    let agree = "SELECT (SELECT notes FROM sums) - (SELECT count(*) FROM notes)";
+    assert_eq!(empty.count(agree), 0, "one moment");
+    let all = "SELECT count(*) FROM notes";
+    assert!(
+        site.database.count(all) > empty.count(all),
+        "somebody wrote"
+    );
+}
+
+#[test]
+fn a_database_that_is_not_empty_is_refused_and_cleaned_on_demand() {
+    let site = Site::new();
+    insert_notes(&site.database);
+    let before = contents(&site.database);
+    site.unibody(&["backup", "notes.dump"]).assert_status(0);
+
+    // A later release's, which would be in the way of its own migration.
+    site.database.execute(
+        "UPDATE notes SET body = 'spoilt'; CREATE TYPE mood AS ENUM ('good'); \
+         CREATE TABLE later (a mood); CREATE VIEW seen AS SELECT title FROM notes; \
+         CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; \
+         CREATE SCHEMA other; CREATE TABLE other.one (a int); SELECT lo_create(0);",
+    );
+    let spoilt = contents(&site.database);
+    let refused = site.unibody(&["restore", "notes.dump"]).assert_status(1);
+    refused.assert_last_line(&["not empty", "--clean", "as it was"]);
+    assert_eq!(contents(&site.database), spoilt);
+
+    site.unibody(&["restore", "--clean", "notes.dump"])
+        .assert_status(0);
+    assert_eq!(contents(&site.database), before);
+    let strangers = "SELECT (SELECT count(*) FROM pg_class WHERE relname IN ('later', 'seen', 'one'))
+        + (SELECT count(*) FROM pg_type WHERE typname = 'mood')
+        + (SELECT count(*) FROM pg_proc WHERE proname = 'f' AND pronamespace = 'public'::regnamespace)
+        + (SELECT count(*) FROM pg_namespace WHERE nspname = 'other')
+        + (SELECT count(*) FROM pg_largeobject_metadata)";
+    assert_eq!(site.database.count(strangers), 0);
+}
+
+#[test]
+fn what_fails_leaves_the_database_as_it_was() {
+    let site = Site::new();
+    insert_notes(&site.database);
+    // A grant to a role that is gone when the dump is restored.
+    let role = format!("reader_{}", std::process::id());
+    site.database.execute(&format!(
+        "CREATE ROLE {role}; GRANT SELECT ON notes TO {role}"
+    ));
+    site.unibody(&["backup", "notes.dump"]).assert_status(0);
+    site.database
+        .execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+    site.database.execute("UPDATE notes SET body = 'newer'");
+    let newer = contents(&site.database);
+
+    let refused = site
+        .unibody(&["restore", "--clean", "notes.dump"])
+        .assert_status(1);
+    refused.assert_last_line(&["--no-privileges", &role, "the database is as it was"]);
+    assert_eq!(contents(&site.database), newer);
+    site.unibody(&["restore", "--clean", "--no-privileges", "notes.dump"])
+        .assert_status(0);
+    assert_ne!(contents(&site.database), newer);
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_an_older_one_is_told() {
+    let site = Site::new();
+    let history = "INSERT INTO refinery_schema_history SELECT 99, 'future', applied_on, checksum \
+                   FROM refinery_schema_history LIMIT 1";
+    site.database.execute(history);
+    site.unibody(&["backup", "newer.dump"]).assert_status(0);
+    let empty = TestDatabase::empty();
+    let refused = site
+        .unibody_on(&empty, &["restore", "newer.dump"])
+        .assert_status(1);
+    refused.assert_last_line(&["version 99", "newer unibody"]);
+
+    site.database
+        .execute("DELETE FROM refinery_schema_history WHERE version > 1");
+    site.unibody(&["backup", "older.dump"]).assert_status(0);
+    let restored = site
+        .unibody_on(&empty, &["restore", "older.dump"])
+        .assert_status(0);
+    assert!(restored.stdout.contains("unibody migrate"), "{restored:#?}");
+}
+
+#[test]
+fn what_pg_dump_alone_has_made_is_restored_too() {
+    let site = Site::new();
+    insert_notes(&site.database);
+    site.database
+        .execute("SELECT lo_from_bytea(4711, 'a large object'); CREATE SEQUENCE s START 7");
+    let dump = |arguments: &[&str]| {
+        let mut command = Command::new("/usr/bin/env");
+        command
+            .args(["pg_dump", "--format=custom"])
+            .args(arguments)
+            .arg("--file")
+            .arg(site.path("theirs.dump"))
+            .arg(&site.database.url);
+        run(command).assert_status(0);
+    };
+    dump(&[]);
+    let empty = TestDatabase::empty();
+    let restored = site
+        .unibody_on(&empty, &["restore", "theirs.dump"])
+        .assert_status(0);
+    assert!(restored.stdout.contains("not be compared"), "{restored:#?}");
+    assert_eq!(contents(&empty), contents(&site.database));
+    assert_eq!(empty.count("SELECT length(lo_get(4711))::bigint"), 14);
+    assert_eq!(empty.count("SELECT nextval('s')"), 7);
+
+    dump(&["--inserts"]);
+    let refused = site
+        .unibody_on(&empty, &["restore", "--clean", "theirs.dump"])
+        .assert_status(1);
+    refused.assert_last_line(&["--inserts", "as it was"]);
+    assert_eq!(contents(&empty), contents(&site.database));
+}
