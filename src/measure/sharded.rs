@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The most values there are; with more threads some share one.
-const MOST: usize = 64;
+const MOST: usize = 32;
 
 /// A `T` for each of some threads, none of which shares a cache line with another.
 #[derive(Debug)]

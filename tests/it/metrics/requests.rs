@@ -253,3 +253,45 @@ async fn what_clients_send_makes_no_new_series() {
         after.text
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_keeps_the_counts_of_routes_that_stay_and_of_those_that_come_back() {
+    let server = Setup::new().admin().plain().config(&routes("b")).start();
+    let ask = |path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        Raw::connect(server.http.unwrap()).send(request).answer();
+    };
+    let path = server.path("config.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let reload = |gone: &str, come: &str| {
+        let text = text.replace(&routes(gone), &routes(come));
+        fs::write(&path, text).unwrap();
+        let output = server.ask(&["reload"]);
+        assert!(output.status.success(), "{output:?}");
+    };
+    let (a, b) = (counted("/a/", "GET", "2xx"), counted("/b/", "GET", "2xx"));
+    for _ in 0..5 {
+        ask("/a");
+        ask("/b");
+    }
+    Metrics::once(&server, &b, 5.0).await;
+    reload("b", "c");
+    ask("/a");
+    let metrics = Metrics::once(&server, &a, 6.0).await;
+    assert!(!metrics.text.contains("route=\"/b/\""), "{}", metrics.text);
+    assert_eq!(
+        metrics.value("unibody_requests_unrouted_total{reason=\"not_found\"}"),
+        0.0
+    );
+    reload("b", "b");
+    ask("/b");
+    Metrics::once(&server, &b, 6.0).await;
+}
+
+/// A route that stays, and another.
+fn routes(other: &str) -> String {
+    let route = |path: &str| {
+        format!("[[route]]\npath = \"/{path}\"\nrespond = {{ status = 200, body = \"{path}\" }}\n")
+    };
+    route("a") + &route(other)
+}
