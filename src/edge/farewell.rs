@@ -162,7 +162,7 @@ mod tests {
         let farewell = Farewell::new();
         let stays = || farewell.accompany(std::future::pending());
         let leaves = farewell.accompany(farewell.reached(Stage::LastAnswer));
-        let (_, _, (), cut) = tokio::join!(
+        let ((), (), (), cut) = tokio::join!(
             stays(),
             stays(),
             leaves,

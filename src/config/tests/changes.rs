@@ -1,5 +1,7 @@
 //! What a reload changes.
 
+use std::time::Duration;
+
 use super::effective::FULL;
 use super::*;
 use crate::config::Secret;
@@ -56,10 +58,10 @@ fn what_waits_for_a_restart_stays_as_it_was() {
         url: Some(Secret::new("postgres://elsewhere".to_owned())),
         bin_dir: Some("/bin".into()),
         pool_size: 1,
-        wait: Default::default(),
-        acquire_timeout: Default::default(),
-        statement_timeout: Default::default(),
-        max_lifetime: Default::default(),
+        wait: Duration::ZERO,
+        acquire_timeout: Duration::ZERO,
+        statement_timeout: Duration::ZERO,
+        max_lifetime: Duration::ZERO,
         migrate: false,
     };
     let wanted = started.changes_to(&other);
@@ -88,6 +90,7 @@ fn what_waits_for_a_restart_stays_as_it_was() {
 fn changes_have_names() {
     let before = r#"
 [server]
+hosts = ["a.test"]
 max_body = "1MiB"
 [[upstream]]
 name = "a"
