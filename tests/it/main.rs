@@ -29,6 +29,7 @@ mod outage;
 mod own_router;
 mod policy;
 mod ready;
+mod reload;
 mod routes;
 mod secrets;
 mod signals;
