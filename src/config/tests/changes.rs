@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::effective::FULL;
 use super::*;
-use crate::config::Secret;
 use crate::config::changes::{When, when};
 use crate::config::effective::Secrets;
 use crate::config::keys::{Kind, ROOT};
+use crate::config::{Changes, Secret};
 
 #[test]
 fn every_key_is_reloaded_or_waits_for_a_restart() {
@@ -86,6 +86,16 @@ fn what_waits_for_a_restart_stays_as_it_was() {
     }
 }
 
+/// What differs between two files of one directory.
+fn changes(before: &str, after: &str) -> Changes {
+    let site = site();
+    let read = |text: &str| {
+        let config = parse(text, site.path(), &Environment::empty());
+        config.unwrap_or_else(|mistakes| panic!("{text}\n{mistakes}"))
+    };
+    read(before).changes_to(&read(after))
+}
+
 #[test]
 fn changes_have_names() {
     let before = r#"
@@ -141,7 +151,7 @@ upstream = "a"
             "what waits",
         ),
     ] {
-        let changes = good(before).changes_to(&good(&before.replacen(from, to, 1)));
+        let changes = changes(before, &before.replacen(from, to, 1));
         let told: Vec<_> = changes.reloaded().chain(changes.waiting()).collect();
         assert_eq!(told, expected, "{why}");
     }
@@ -150,11 +160,11 @@ upstream = "a"
 #[test]
 fn no_change_tells_a_secret() {
     let with = |secret: &str| {
-        good(&format!(
+        format!(
             "[database]\nurl = \"postgres://u:{secret}@h/d\"\n[acme]\nwebhook = \"https://h/{secret}\""
-        ))
+        )
     };
-    let changes = with("hunter2").changes_to(&with("hunter3"));
+    let changes = changes(&with("hunter2"), &with("hunter3"));
     let told: Vec<_> = changes.reloaded().chain(changes.waiting()).collect();
     assert_eq!(told, ["acme.webhook", "database.url"]);
 }
