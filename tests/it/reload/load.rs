@@ -33,14 +33,15 @@ impl Seen {
             "/only-new" if word == OLD => status == 404,
             _ => status == 200,
         };
-        match header {
-            Some(OLD) if expected(OLD) => self.old.fetch_add(1, Ordering::Relaxed),
-            Some(NEW) if expected(NEW) => self.new.fetch_add(1, Ordering::Relaxed),
+        let count = match header {
+            Some(OLD) if expected(OLD) => &self.old,
+            Some(NEW) if expected(NEW) => &self.new,
             _ => {
                 let body = String::from_utf8_lossy(body);
                 return self.fail(format!("{path}: {status}, {header:?}, {body}"));
             }
         };
+        count.fetch_add(1, Ordering::Relaxed);
     }
 
     fn fail(&self, what: String) {
