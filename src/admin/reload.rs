@@ -71,7 +71,7 @@ impl Reloads {
     #[must_use]
     pub fn new(started: OffsetDateTime) -> (Arc<Self>, mpsc::Receiver<Wish>) {
         // More than a few at once are no use to anybody.
-        let (wishes, wished) = mpsc::channel(8);
+        let (wishes, ahead) = mpsc::channel(8);
         let history = History {
             loaded: started,
             reloads: 0,
@@ -83,7 +83,7 @@ impl Reloads {
             wishes,
             history: Mutex::new(history),
         };
-        (Arc::new(reloads), wished)
+        (Arc::new(reloads), ahead)
     }
 
     /// How they went so far.

@@ -55,11 +55,10 @@ fn for_people(status: &Status) -> String {
         ),
         None => format!("loaded {}", shown(configuration.loaded)),
     };
-    let waiting: String = configuration
-        .waiting
-        .iter()
-        .map(|key| format!("restart   needed for {key}\n"))
-        .collect();
+    let waiting = match configuration.waiting.as_slice() {
+        [] => String::new(),
+        keys => format!("restart   needed for {}\n", keys.join(", ")),
+    };
     let database = match &status.database.reason {
         Some(reason) => format!("not ready: {reason}"),
         None => "ready".to_owned(),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::{AbortHandle, Abortable};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 /// How far it has come. Each stage means those before it as well.
@@ -33,7 +33,8 @@ pub(crate) struct Farewell {
     /// Past [`Stage::Open`]: asked for every request, which takes no lock here.
     has_begun: AtomicBool,
     open: Mutex<Open>,
-    count: watch::Sender<usize>,
+    /// Told when the last connection has gone after that.
+    emptied: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +56,7 @@ impl Farewell {
             stage: watch::Sender::new(Stage::Open),
             has_begun: AtomicBool::new(false),
             open: Mutex::default(),
-            count: watch::Sender::new(0),
+            emptied: Notify::new(),
         })
     }
 
@@ -93,11 +94,15 @@ impl Farewell {
     /// still there; returns how many that were.
     pub(crate) async fn take(&self, patience: Duration) -> usize {
         self.go_on_to(Stage::LastAnswer);
-        let mut count = self.count.subscribe();
-        // The sender is borrowed, so it can't be gone.
-        match timeout(patience, count.wait_for(|count| *count == 0)).await {
-            Ok(_) => 0,
+        match timeout(patience, self.all_gone()).await {
+            Ok(()) => 0,
             Err(_) => self.cut(),
+        }
+    }
+
+    async fn all_gone(&self) {
+        while !self.open.lock().handles.is_empty() {
+            self.emptied.notified().await;
         }
     }
 
@@ -114,7 +119,6 @@ impl Farewell {
         let number = open.next;
         open.next += 1;
         open.handles.insert(number, handle);
-        self.count.send_replace(open.handles.len());
         Seat {
             farewell: self.clone(),
             number,
@@ -126,7 +130,9 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut open = self.farewell.open.lock();
         open.handles.remove(&self.number);
-        self.farewell.count.send_replace(open.handles.len());
+        if open.handles.is_empty() && self.farewell.has_begun() {
+            self.farewell.emptied.notify_one();
+        }
     }
 }
 
@@ -162,7 +168,7 @@ mod tests {
         let farewell = Farewell::new();
         let stays = || farewell.accompany(std::future::pending());
         let leaves = farewell.accompany(farewell.reached(Stage::LastAnswer));
-        let (_, _, (), cut) = tokio::join!(
+        let ((), (), (), cut) = tokio::join!(
             stays(),
             stays(),
             leaves,

@@ -185,7 +185,7 @@ pub fn start(
         measures,
         before: None,
     };
-    let mut snapshot = Snapshot::prepare(config.clone(), around)?;
+    let mut snapshot = Snapshot::prepare(config.clone(), &around)?;
     snapshot.speak(tls);
     let tell = |is_tls| move |bound| Prepared::new(bound, is_tls);
     let http = sockets.http.into_iter().map(tell(false));

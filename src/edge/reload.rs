@@ -88,19 +88,14 @@ impl View {
             .iter()
             .flat_map(|kind| kind.asked.iter().map(move |&asked| (kind, asked)));
         for ((kind, asked), staying) in asked.zip(staying) {
-            let (address, listener) = match staying {
-                Some(place) => {
-                    let address = self.listening[place].socket.address;
-                    (address, Wanted::Running(place))
-                }
-                None => {
-                    let bound = listeners::bind_one(kind.key, asked, &mut at_hand);
-                    let bound = bound.map_err(|error| self.explain(asked, error))?;
-                    (
-                        bound.address,
-                        Wanted::New(Prepared::new(bound, kind.is_tls)?),
-                    )
-                }
+            let (address, listener) = if let Some(place) = staying {
+                let address = self.listening[place].socket.address;
+                (address, Wanted::Running(place))
+            } else {
+                let bound = listeners::bind_one(kind.key, asked, &mut at_hand);
+                let bound = bound.map_err(|error| self.explain(asked, error))?;
+                let address = bound.address;
+                (address, Wanted::New(Prepared::new(bound, kind.is_tls)?))
             };
             let addresses = if kind.is_tls { &mut https } else { &mut http };
             addresses.push(address);
@@ -114,7 +109,7 @@ impl View {
             before: Some(&before),
         };
         Ok(Next {
-            snapshot: Snapshot::prepare(config.clone(), around)?,
+            snapshot: Snapshot::prepare(config.clone(), &around)?,
             listeners,
             drain: server.drain,
             addresses,

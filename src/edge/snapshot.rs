@@ -76,11 +76,11 @@ pub(crate) enum Destination {
 }
 
 impl Snapshot {
-    /// Prepares `config`: opens directories, orders routes.
+    /// Prepares `config`: opens directories, orders routes; takes over from the snapshot in force `before`.
     ///
     /// # Errors
     /// A directory that can't be opened, with the line of its route.
-    pub(super) fn prepare(config: Arc<Config>, around: Surroundings<'_>) -> anyhow::Result<Self> {
+    pub(super) fn prepare(config: Arc<Config>, around: &Surroundings<'_>) -> anyhow::Result<Self> {
         let before = around.before;
         let compression = Arc::new(config.compression.clone());
         let shelf = match before {
@@ -98,7 +98,7 @@ impl Snapshot {
             .routes
             .iter()
             .map(|route| {
-                prepare(route, &upstreams, &files).with_context(|| match route.line {
+                prepare(route, &upstreams, files).with_context(|| match route.line {
                     0 => "in a default route".to_owned(),
                     line => format!("in the route at line {line}"),
                 })

@@ -31,6 +31,7 @@ mod outage;
 mod own_router;
 mod policy;
 mod ready;
+mod reload;
 mod routes;
 mod secrets;
 mod signals;

@@ -130,15 +130,12 @@ impl Managed {
                 None
             });
             let seen = stored.as_ref().map(|pair| Seen::of(pair.facts()));
-            served.push(match stored {
-                Some(pair) => serve(&name, pair),
-                None => {
-                    let hosts = [HostPattern::Exact(name.clone())];
-                    match known.iter().find(|known| known.hosts == hosts) {
-                        Some(known) => Served::clone(known),
-                        None => throwaway(&name)?,
-                    }
-                }
+            let hosts = [HostPattern::Exact(name.clone())];
+            let known = || known.iter().find(|known| known.hosts == hosts);
+            served.push(match (stored, known()) {
+                (Some(pair), _) => serve(&name, pair),
+                (None, Some(&known)) => known.clone(),
+                (None, None) => throwaway(&name)?,
             });
             keepers.push(Arc::new(Keeper::new(index, name, seen)));
         }

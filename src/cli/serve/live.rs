@@ -73,7 +73,7 @@ impl Live {
             started: self.started.clone(),
             config: self.config.clone(),
             addresses: self.addresses.clone(),
-            view: self.edge.view().map_err(failed)?,
+            view: self.edge.view().map_err(|error| failed(&error))?,
             certificates: self.certificates.clone(),
         };
         let prepared = tokio::task::spawn_blocking(|| preparation.run());
@@ -133,17 +133,17 @@ impl Preparation {
         let wanted = self.source.load();
         let wanted = wanted.map_err(|mistakes| Outcome::Mistaken(mistakes.to_string()))?;
         let told = |what: &str| what.to_owned();
-        let changes = self.started.changes_to(&wanted);
-        let waiting = changes.waiting().map(told).collect();
+        let since_start = self.started.changes_to(&wanted);
+        let waiting = since_start.waiting().map(told).collect();
         let config = Arc::new(wanted.keeping(&self.started));
-        let changes = self.config.changes_to(&config);
-        let changed = changes.reloaded().map(told).collect();
-        let next = self.view.prepare(&config).map_err(failed)?;
+        let since_then = self.config.changes_to(&config);
+        let changed = since_then.reloaded().map(told).collect();
+        let next = self.view.prepare(&config).map_err(|error| failed(&error))?;
         let before = (&*self.config, self.addresses.https.as_slice());
         let after = (&*config, next.addresses.https.as_slice());
         let certificates = self.certificates.followed_by(before, after);
         Ok(Prepared {
-            certificates: certificates.map_err(failed)?,
+            certificates: certificates.map_err(|error| failed(&error))?,
             next,
             config,
             changed,
@@ -152,7 +152,7 @@ impl Preparation {
     }
 }
 
-fn failed(error: anyhow::Error) -> Outcome {
+fn failed(error: &anyhow::Error) -> Outcome {
     Outcome::Failed(format!("{error:#}"))
 }
 

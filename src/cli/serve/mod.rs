@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use self::certificates::{Keeping, Ready};
 use self::database::DatabaseSide;
@@ -24,7 +24,8 @@ use self::signals::{Asked, Signals};
 use self::source::Source;
 use self::watching::Watching;
 use super::{Failure, Outcome};
-use crate::admin::{self, reload::Reloads};
+use crate::admin;
+use crate::admin::reload::{Reloads, Wish};
 use crate::app;
 use crate::backup::task::Scheduled;
 use crate::config::Config;
@@ -140,10 +141,28 @@ async fn serve(
         logging,
         subject,
     };
+    until_stopped(&mut live, &mut watching, &mut wishes, &mut signals).await;
+    stopping.send_replace(true);
+    stop(live, &mut signals).await;
+    if let Some(backups) = backups {
+        backups.ended().await;
+    }
+    database.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Runs, and reloads whenever that is asked for, until it is asked to stop.
+async fn until_stopped(
+    live: &mut Live,
+    watching: &mut Watching,
+    wishes: &mut mpsc::Receiver<Wish>,
+    signals: &mut Signals,
+) {
     loop {
         let wish = tokio::select! {
             asked = signals.next() => match asked {
-                Asked::ToStop => break,
+                Asked::ToStop => return,
                 Asked::ToReload => None,
             },
             Some(wish) = wishes.recv() => Some(wish),
@@ -151,14 +170,17 @@ async fn serve(
         };
         let outcome = tokio::select! {
             outcome = live.reload() => outcome,
-            () = signals.stop() => break,
+            () = signals.stop() => return,
         };
         watching.follow(live.source.path(), &live.config);
         if let Some(wish) = wish {
             wish.answer(outcome);
         }
     }
+}
 
+/// Lets running requests finish, within their time.
+async fn stop(live: Live, signals: &mut Signals) {
     let Live {
         config,
         edge,
@@ -167,7 +189,6 @@ async fn serve(
     } = live;
     let drain = config.server.drain;
     tracing::info!(?drain, "stopping");
-    stopping.send_replace(true);
     // What is still to be told of certificates has as much time as running requests.
     let drained = async { tokio::join!(edge.stop(drain), keeping.finish(drain)).0 };
     tokio::select! {
@@ -178,12 +199,6 @@ async fn serve(
         () = signals.stop() => tracing::warn!("second signal: stopping at once"),
     }
     keeping.cut().await;
-    if let Some(backups) = backups {
-        backups.ended().await;
-    }
-    database.stop().await;
-    tracing::info!("stopped");
-    Ok(())
 }
 
 /// How the start ended.

@@ -254,7 +254,7 @@ mod tests {
         type Change = fn(&Path);
         let table: [(&str, Change); 6] = [
             ("written in place", |dir| {
-                fs::write(dir.join("config.toml"), "b").unwrap()
+                fs::write(dir.join("config.toml"), "b").unwrap();
             }),
             ("another in its place", |dir| {
                 fs::write(dir.join("config.toml~"), "b").unwrap();
@@ -320,13 +320,13 @@ mod tests {
         type Change = fn(&Path);
         let table: [(&str, Change); 4] = [
             ("another file", |dir| {
-                fs::write(dir.join("other"), "b").unwrap()
+                fs::write(dir.join("other"), "b").unwrap();
             }),
             ("the same content", |dir| {
-                fs::write(dir.join("config.toml"), "a").unwrap()
+                fs::write(dir.join("config.toml"), "a").unwrap();
             }),
             ("its end", |dir| {
-                fs::remove_file(dir.join("config.toml")).unwrap()
+                fs::remove_file(dir.join("config.toml")).unwrap();
             }),
             ("a write that has not ended", |dir| {
                 use std::io::Write;

@@ -1,11 +1,13 @@
 //! What a reload changes.
 
+use std::time::Duration;
+
 use super::effective::FULL;
 use super::*;
 use crate::config::changes::{When, when};
 use crate::config::effective::Secrets;
 use crate::config::keys::{Kind, ROOT};
-use crate::config::{Backup, Destination, Keep, Schedule, Secret};
+use crate::config::{Backup, Changes, Destination, Keep, Schedule, Secret};
 
 #[test]
 fn every_key_is_reloaded_or_waits_for_a_restart() {
@@ -74,10 +76,10 @@ fn what_waits_for_a_restart_stays_as_it_was() {
         url: Some(Secret::new("postgres://elsewhere".to_owned())),
         bin_dir: Some("/bin".into()),
         pool_size: 1,
-        wait: Default::default(),
-        acquire_timeout: Default::default(),
-        statement_timeout: Default::default(),
-        max_lifetime: Default::default(),
+        wait: Duration::ZERO,
+        acquire_timeout: Duration::ZERO,
+        statement_timeout: Duration::ZERO,
+        max_lifetime: Duration::ZERO,
         migrate: false,
     };
     let wanted = started.changes_to(&other);
@@ -102,10 +104,21 @@ fn what_waits_for_a_restart_stays_as_it_was() {
     }
 }
 
+/// What differs between two files of one directory.
+fn changes(before: &str, after: &str) -> Changes {
+    let site = site();
+    let read = |text: &str| {
+        let config = parse(text, site.path(), &Environment::empty());
+        config.unwrap_or_else(|mistakes| panic!("{text}\n{mistakes}"))
+    };
+    read(before).changes_to(&read(after))
+}
+
 #[test]
 fn changes_have_names() {
     let before = r#"
 [server]
+hosts = ["a.test"]
 max_body = "1MiB"
 [[upstream]]
 name = "a"
@@ -156,7 +169,7 @@ upstream = "a"
             "what waits",
         ),
     ] {
-        let changes = good(before).changes_to(&good(&before.replacen(from, to, 1)));
+        let changes = changes(before, &before.replacen(from, to, 1));
         let told: Vec<_> = changes.reloaded().chain(changes.waiting()).collect();
         assert_eq!(told, expected, "{why}");
     }
@@ -165,11 +178,11 @@ upstream = "a"
 #[test]
 fn no_change_tells_a_secret() {
     let with = |secret: &str| {
-        good(&format!(
+        format!(
             "[database]\nurl = \"postgres://u:{secret}@h/d\"\n[acme]\nwebhook = \"https://h/{secret}\""
-        ))
+        )
     };
-    let changes = with("hunter2").changes_to(&with("hunter3"));
+    let changes = changes(&with("hunter2"), &with("hunter3"));
     let told: Vec<_> = changes.reloaded().chain(changes.waiting()).collect();
     assert_eq!(told, ["acme.webhook", "database.url"]);
 }

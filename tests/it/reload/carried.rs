@@ -1,0 +1,102 @@
+//! What is known goes on: of clients, passwords, servers, files.
+
+use super::{get, says, site};
+use crate::support::raw::Raw;
+use crate::support::upstream::Upstream;
+
+#[test]
+fn buckets_stay_as_empty_as_they_were_unless_their_limit_is_another() {
+    let limit = "[[rate_limit]]\nname = \"few\"\nrate = \"1/h\"\nburst = 2\n";
+    let route = "[[route]]\npath = \"/\"\nrate_limit = [\"few\"]\nrespond = { body = \"one\" }\n";
+    let server = site("", &format!("{limit}{route}"));
+    let statuses =
+        |count: usize| -> Vec<u16> { (0..count).map(|_| server.get("/").status).collect() };
+    assert_eq!(statuses(3), [200, 200, 429]);
+    server.rewrite("\"one\"", "\"two\"");
+    server.reload();
+    assert_eq!(statuses(1), [429], "the same limit");
+    server.rewrite("burst = 2", "burst = 1");
+    server.reload();
+    assert_eq!(statuses(2), [200, 429], "another limit");
+    let metrics = runtime().block_on(async {
+        let answer = crate::support::http::client().get(server.admin_url("/metrics"));
+        answer.send().await.unwrap().text().await.unwrap()
+    });
+    assert!(
+        metrics.contains("unibody_rate_limit_refused_total{limit=\"few\"} 3"),
+        "the count goes on: {metrics}"
+    );
+    assert!(metrics.contains("unibody_config_reloads_total{result=\"succeeded\"} 2"));
+    assert!(metrics.contains("unibody_config_last_reload_failed 0"));
+}
+
+#[test]
+fn an_ejected_server_stays_out_and_kept_connections_are_used_again() {
+    let bad = Upstream::scripted(|connection| {
+        // It closes without an answer.
+        connection.request();
+    });
+    let good = Upstream::saying("good");
+    let servers = crate::support::upstream::table(
+        &[&bad, &good],
+        "eject_after = 1\neject_for = \"1h\"\nretries = 1",
+    );
+    let route = "[[route]]\npath = \"/\"\nupstream = \"backend\"\n";
+    let server = site("", &format!("{servers}{route}{}", says("/said", "one")));
+    for _ in 0..4 {
+        assert_eq!(server.get("/").status, 200);
+    }
+    let state = || {
+        let upstream = &server.status()["upstreams"][0];
+        let states = upstream["servers"].as_array().unwrap().iter();
+        let states = states.map(|server| server["state"].as_str().unwrap().to_owned());
+        states.collect::<Vec<_>>()
+    };
+    assert_eq!(state(), ["ejected", "up"]);
+    // Of the last of so many requests.
+    let connection = |count: usize| (0..count).fold(0, |_, _| good.request().connection);
+    let before = connection(4);
+    for (from, to, why) in [
+        ("\"one\"", "\"two\"", "another route"),
+        ("retries = 1", "retries = 2", "another key of the upstream"),
+    ] {
+        server.rewrite(from, to);
+        server.reload();
+        assert_eq!(state(), ["ejected", "up"], "{why}");
+        assert_eq!(server.get("/").status, 200, "{why}");
+        assert_eq!(connection(1), before, "{why}: the connection is the same");
+    }
+}
+
+#[test]
+fn ready_answers_of_the_old_configuration_are_not_given() {
+    let server = site("", &says("/", "old"));
+    let mut connection = Raw::connect(server.http.unwrap());
+    for _ in 0..4 {
+        assert_eq!(get(&mut connection, "/").text(), "old");
+    }
+    server.rewrite("\"old\"", "\"new\"");
+    server.reload();
+    for _ in 0..4 {
+        assert_eq!(get(&mut connection, "/").text(), "new");
+    }
+}
+
+#[test]
+fn the_access_log_follows() {
+    let mut server = site("", &says("/", "here"));
+    assert_eq!(server.get("/?before").status, 200);
+    server.line_with("GET /?before HTTP/1.1\" 200");
+    server.rewrite(
+        "[tls]",
+        "[log]\naccess = \"json\"\nmask = [\"secret\"]\n[tls]",
+    );
+    assert_eq!(server.reload(), "changed  log.access\nchanged  log.mask\n");
+    assert_eq!(server.get("/?secret=hunter2").status, 200);
+    let line = server.wait_for_line("secret");
+    assert!(line.starts_with('{') && !line.contains("hunter2"), "{line}");
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Runtime::new().unwrap()
+}

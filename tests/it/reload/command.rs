@@ -1,0 +1,123 @@
+//! What `unibody reload` says, and that a configuration that can't be had changes nothing.
+
+use std::net::TcpListener;
+
+use super::{says, site, words};
+
+#[test]
+fn what_changes_is_told_and_what_waits_is_named() {
+    let server = site("workers = 2", &says("/", "old"));
+    server.rewrite("\"old\"", "\"new\"");
+    server.rewrite("workers = 2", "workers = 3\nmax_body = \"1MiB\"");
+    server.rewrite("wait = \"1ms\"", "wait = \"2ms\"\npool_size = 3");
+    assert_eq!(
+        server.reload(),
+        "changed  route /: respond.body\n\
+         changed  server.max_body\n\
+         restart  database.pool_size\n\
+         restart  database.wait\n\
+         restart  server.workers\n"
+    );
+    assert_eq!(server.get("/").text(), "new");
+    // It is still not in force, and said again.
+    let waiting = "restart  database.pool_size\nrestart  database.wait\nrestart  server.workers\n";
+    assert_eq!(server.reload(), waiting);
+    let status = words(&server.ask(&["status"]));
+    assert!(
+        status.contains("restart   needed for database.pool_size, database.wait, server.workers"),
+        "{status}"
+    );
+    server.rewrite("workers = 3", "workers = 2");
+    server.rewrite("wait = \"2ms\"\npool_size = 3", "wait = \"1ms\"");
+    let nothing = "reloaded; nothing is otherwise in the configuration\n";
+    assert_eq!(server.reload(), nothing);
+}
+
+#[test]
+fn every_mistake_is_told_as_check_tells_it() {
+    let mut server = site("", &says("/", "old"));
+    server.rewrite("\"old\"", "\"new\"");
+    server.rewrite("hosts =", "max_body = \"much\"\nhots = 1\nhosts =");
+    let check = server.ask(&["check"]);
+    let reload = server.ask(&["reload"]);
+    assert_eq!(check.status.code(), Some(78));
+    assert_eq!(words(&reload), words(&check));
+    assert!(
+        words(&reload).contains("server.max_body"),
+        "{}",
+        words(&reload)
+    );
+    assert_eq!(server.get("/").text(), "old");
+
+    // The server judges by itself, and notes how it went.
+    server.signal(nix::sys::signal::Signal::SIGHUP);
+    server.line_with("the configuration was not reloaded");
+    let log = server.log();
+    for line in String::from_utf8(check.stderr).unwrap().lines() {
+        assert!(log.contains(line), "{line} is not in\n{log}");
+    }
+    assert_eq!(server.get("/").text(), "old");
+    server.rewrite("max_body = \"much\"\nhots = 1\n", "");
+    let history = &server.status()["configuration"];
+    assert_eq!(history["failed"], 1);
+    let error = history["last_error"].as_str().unwrap();
+    assert!(error.contains("server.hots"), "{error}");
+    assert_eq!(server.reload(), "changed  route /: respond.body\n");
+    let history = &server.status()["configuration"];
+    assert_eq!(
+        (&history["reloads"], &history["last_error"]),
+        (&1.into(), &().into())
+    );
+}
+
+#[test]
+fn what_cant_be_had_changes_nothing() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap();
+    let server = site("", &says("/", "old"));
+    std::fs::write(server.path("no.pem"), "nothing").unwrap();
+    let good = std::fs::read_to_string(server.path("config.toml")).unwrap();
+    let http = "http = [\"127.0.0.1:0\"";
+    let table = [
+        (http, format!("{http}, \"{taken}\""), "is in use", "a port in use"),
+        (
+            "redirect = false",
+            "redirect = false\nmode = \"files\"\n[[tls.files]]\ncert = \"no.pem\"\nkey = \"no.pem\"".to_owned(),
+            "no.pem",
+            "no certificate",
+        ),
+    ];
+    for (from, to, expected, why) in table {
+        server.rewrite("\"old\"", "\"new\"");
+        server.rewrite(from, &to);
+        let output = server.ask(&["reload"]);
+        assert!(!output.status.success(), "{why}");
+        assert!(
+            words(&output).contains(expected),
+            "{why}: {}",
+            words(&output)
+        );
+        assert_eq!(server.get("/").text(), "old", "{why}");
+        let listeners = &server.status()["listeners"];
+        assert_eq!(listeners["http"].as_array().unwrap().len(), 1, "{why}");
+        assert_eq!(
+            server.status()["certificates"][0]["source"],
+            "self-signed",
+            "{why}"
+        );
+        std::fs::write(server.path("config.toml"), &good).unwrap();
+    }
+}
+
+#[test]
+fn nobody_to_reload_is_a_failure() {
+    let mut server = site("", &says("/", "old"));
+    server.stop();
+    let output = server.ask(&["reload"]);
+    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+    assert!(
+        words(&output).contains("is the server running"),
+        "{}",
+        words(&output)
+    );
+}
