@@ -2,14 +2,15 @@
 //!
 //! 1. [`bind`] takes `server.admin` before anything is started, [`serve`] answers there until the end.
 //! 2. [`guard`] lets through what no web page of somebody else can have sent.
-//! 3. [`status`] is everything as JSON, [`metrics`] the figures for Prometheus; [`renew`], [`reload`] and
-//!    [`log`] are what can be asked for.
+//! 3. [`status`] is everything as JSON, [`metrics`] the figures for Prometheus; [`renew`], [`reload`],
+//!    [`log`] and [`purge`] are what can be asked for.
 //!
 //! Whoever reaches the listener may use it: it is for this machine or a private network.
 
 mod guard;
 pub mod log;
 mod metrics;
+pub mod purge;
 pub mod reload;
 pub mod renew;
 pub mod status;
@@ -133,6 +134,7 @@ fn router(current: Current, address: SocketAddr) -> Router {
         .route(renew::PATH, post(renew::answer))
         .route(reload::PATH, post(reload::answer))
         .route(log::PATH, get(log::answer).post(log::change))
+        .route(purge::PATH, post(purge::answer))
         .fallback(|| async {
             let words = "not here; GET /status and GET /metrics are\n";
             (StatusCode::NOT_FOUND, words)

@@ -11,6 +11,7 @@ mod hash_password;
 mod healthcheck;
 mod log_level;
 mod migrate;
+mod purge;
 mod reload;
 mod seed;
 mod serve;
@@ -72,6 +73,9 @@ enum Command {
     /// Have the running server read its configuration again
     #[command(after_help = reload::HELP)]
     Reload,
+    /// Have the running server forget cached answers
+    #[command(after_help = purge::HELP)]
+    Purge(purge::Arguments),
     /// Ask the running server how it is: exit status 0 when well, 1 when not
     #[command(after_help = healthcheck::HELP)]
     Healthcheck(healthcheck::Arguments),
@@ -112,6 +116,7 @@ pub fn run() -> ExitCode {
         Command::Certs(command) => certs::run(config, command),
         Command::Status(arguments) => status::run(config, &arguments),
         Command::Reload => reload::run(config),
+        Command::Purge(arguments) => purge::run(config, &arguments),
         Command::Healthcheck(arguments) => healthcheck::run(config, &arguments),
         Command::LogLevel(arguments) => log_level::run(config, &arguments),
         Command::HashPassword => hash_password::run(),

@@ -4,6 +4,7 @@ use std::path::{Component, Path};
 
 use http::StatusCode;
 
+use super::cache::cache;
 use super::nearest::nearest;
 use super::node::Node;
 use super::read::{boolean, existing_directory, header_value, integer, string, text};
@@ -41,6 +42,7 @@ pub(super) fn action(
         ("immutable", "files"),
         ("strip_prefix", "upstream"),
         ("rewrite", "upstream"),
+        ("cache", "upstream"),
     ] {
         if section.has(key) && !section.has(owner) {
             section.note_combination_at(key, &format!("belongs to a route with {owner}"));
@@ -118,9 +120,11 @@ fn upstream_action(
         }
         Some(prefix)
     });
+    let cache = cache(section);
     Some(Action::Upstream {
         upstream: upstream?,
         strip_prefix,
+        cache,
     })
 }
 

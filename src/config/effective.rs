@@ -106,6 +106,7 @@ fn server(out: &mut Printer, server: &Server) {
     out.plain("max_connections_per_ip", server.max_connections_per_ip);
     out.text("ready_answers", print_size(server.ready_answers));
     out.plain("watch_config", server.watch_config);
+    out.text("cached_answers", print_size(server.cached_answers));
     out.heading("[server.timeouts]");
     out.text("header", print_duration(server.timeouts.header));
     out.text("body_idle", print_duration(server.timeouts.body_idle));
@@ -339,10 +340,19 @@ fn action(out: &mut Printer, action: &Action) {
         Action::Upstream {
             upstream,
             strip_prefix,
+            cache,
         } => {
             out.text("upstream", &upstream.name);
             if let Some(prefix) = strip_prefix {
                 out.text("strip_prefix", prefix);
+            }
+            if let Some(cache) = cache {
+                out.text(
+                    "cache.ttl",
+                    cache.ttl.map_or_else(String::new, print_duration),
+                );
+                out.text("cache.max_size", print_size(cache.max_size));
+                out.plain("cache.ignore_cookies", cache.ignore_cookies);
             }
         }
         Action::Redirect { to, status } => {

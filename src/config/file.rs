@@ -82,6 +82,7 @@ fn server(section: &Section<'_>) -> Server {
         max_connections_per_ip: section.value("max_connections_per_ip", integer(1..=1_000_000)),
         ready_answers: section.value("ready_answers", size),
         watch_config: section.value("watch_config", boolean),
+        cached_answers: section.value("cached_answers", size),
         timeouts: Timeouts {
             header: timeout("header"),
             body_idle: timeout("body_idle"),

@@ -80,6 +80,7 @@ static SERVER: Table = Table {
         key("max_connections_per_ip", "256"),
         key("ready_answers", r#""64MiB""#),
         key("watch_config", "false"),
+        key("cached_answers", r#""64MiB""#),
         table("timeouts", &TIMEOUTS),
     ],
 };
@@ -237,7 +238,16 @@ static ROUTE: Table = Table {
         open("basic_auth"),
         optional("basic_auth_file"),
         table("request_headers", &REQUEST_HEADERS),
-        planned("cache"),
+        table("cache", &CACHE),
+    ],
+};
+
+static CACHE: Table = Table {
+    path: "route.cache",
+    keys: &[
+        key("ttl", r#""""#),
+        key("max_size", r#""1MiB""#),
+        key("ignore_cookies", "false"),
     ],
 };
 
@@ -365,13 +375,6 @@ const fn open(name: &'static str) -> Key {
     Key {
         name,
         kind: Kind::Open,
-    }
-}
-
-const fn planned(name: &'static str) -> Key {
-    Key {
-        name,
-        kind: Kind::Planned { accepted: None },
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod acme;
 mod actions;
+mod cache;
 pub mod changes;
 mod effective;
 mod environment;
@@ -44,6 +45,7 @@ use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 
 pub use acme::{Acme, AcmeStorage, Ca, Challenge, Eab};
+pub use cache::Cache;
 pub use changes::Changes;
 pub use environment::Environment;
 pub use load::{DEFAULT_FILE, load, load_or_default, parse};
@@ -109,6 +111,8 @@ pub struct Server {
     pub ready_answers: u64,
     /// Whether the configuration is reloaded when its file changes. Default false.
     pub watch_config: bool,
+    /// Bytes of memory for the answers that routes with a cache keep; 0 keeps none. Default 64 MiB.
+    pub cached_answers: u64,
     /// Deadlines towards clients.
     pub timeouts: Timeouts,
 }
@@ -381,6 +385,8 @@ pub enum Action {
         upstream: Arc<Upstream>,
         /// Leading path that is removed before forwarding, without trailing slash.
         strip_prefix: Option<String>,
+        /// Which of their answers are given again; `None` gives none.
+        cache: Option<Cache>,
     },
     /// Sends the client elsewhere.
     Redirect {

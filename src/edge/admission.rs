@@ -69,7 +69,10 @@ pub(super) async fn admit(
     let port = identify_host(session, exchange)?;
     redirect_to_https(session, exchange, port)?;
     let route = find_route(session, exchange)?;
-    apply_policy(session, exchange, &route).await?;
+    // What the cache asks anew for itself was let in when a client asked.
+    if session.subrequest_ctx.is_none() {
+        apply_policy(session, exchange, &route).await?;
+    }
     check_body_length(session, exchange)?;
     Ok(route)
 }
@@ -229,7 +232,10 @@ fn arm_modules(session: &mut Session, exchange: &Exchange, route: &Arc<PreparedR
         request = request.of_public();
     }
     let modules = &mut session.downstream_modules_ctx;
-    if let Some(compression) = modules.get_mut::<Compression>() {
+    // What the cache asks for itself has no client to be compressed for.
+    if session.subrequest_ctx.is_none()
+        && let Some(compression) = modules.get_mut::<Compression>()
+    {
         compression.arm(request);
     }
     if let Some(headers) = modules.get_mut::<SecurityHeaders>() {

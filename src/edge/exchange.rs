@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::cache::Look;
 use super::client_address::Proto;
 use super::freshness::Freshness;
 use super::measure::{RouteCells, Running};
@@ -47,6 +48,8 @@ pub(crate) struct Exchange {
     pub(crate) forwarded: u64,
     /// The servers of an upstream that were asked.
     pub(crate) tries: Tries,
+    /// What the cache is asked; `None` where the route has none.
+    pub(crate) look: Option<Box<Look>>,
     /// How long the answer may be given again to the same question: `None` for never.
     pub(crate) freshness: Option<Freshness>,
     /// Counts the request while it runs.
@@ -71,6 +74,7 @@ impl Exchange {
             max_body,
             forwarded: 0,
             tries: Tries::default(),
+            look: None,
             freshness: None,
             _running: running,
         }

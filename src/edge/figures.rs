@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Edge;
+use super::cache::CachedAnswers;
 use super::measure::{ConnectionFigures, RouteFigures};
 use super::upstream::Facts;
 use crate::config::{Action, Coding};
@@ -81,6 +82,12 @@ impl Figures {
     #[must_use]
     pub fn panics(&self) -> u64 {
         self.0.panics.count()
+    }
+
+    /// What routes with a cache keep.
+    #[must_use]
+    pub fn cached_answers(&self) -> CachedAnswers {
+        self.0.cache.handle()
     }
 
     /// Ready answers given.

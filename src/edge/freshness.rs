@@ -19,6 +19,8 @@ struct State {
     /// Somebody asked since [`Freshness::take_used`] was called last.
     used: AtomicBool,
     made: Instant,
+    /// How old the answer was then, where that is told to clients.
+    age: Option<Duration>,
     /// Milliseconds after `made` up to which it holds unless it is renewed; [`FOR_EVER`] where its
     /// end will be told.
     until: AtomicU64,
@@ -29,12 +31,28 @@ const FOR_EVER: u64 = u64::MAX;
 impl Freshness {
     /// Fresh until it is ended.
     pub(crate) fn until_ended() -> Self {
+        Self::new(None, FOR_EVER)
+    }
+
+    /// Fresh for `time` from now, if it is not ended before: of an answer that is `age` old, and
+    /// tells its age.
+    pub(crate) fn aging(age: Duration, time: Duration) -> Self {
+        Self::new(Some(age), milliseconds(time))
+    }
+
+    fn new(age: Option<Duration>, until: u64) -> Self {
         Self(Arc::new(State {
             ended: AtomicBool::new(false),
             used: AtomicBool::new(true),
             made: Instant::now(),
-            until: AtomicU64::new(FOR_EVER),
+            age,
+            until: AtomicU64::new(until),
         }))
+    }
+
+    /// The whole seconds that the answer is old, where that is told.
+    pub(crate) fn age(&self) -> Option<u64> {
+        Some((self.0.age? + self.0.made.elapsed()).as_secs())
     }
 
     /// Whether what was answered may be answered again.
@@ -108,6 +126,14 @@ mod tests {
         assert!(!freshness.is_fresh() && !freshness.has_ended());
         freshness.renew(Duration::from_hours(1));
         assert!(freshness.is_fresh());
+    }
+
+    #[test]
+    fn age_is_told_where_there_is_one() {
+        let of_old = Freshness::aging(Duration::from_secs(7), Duration::from_mins(1));
+        assert!(of_old.is_fresh() && of_old.age() == Some(7));
+        assert_eq!(Freshness::until_ended().age(), None);
+        assert!(!Freshness::aging(Duration::ZERO, Duration::ZERO).is_fresh());
     }
 
     #[test]

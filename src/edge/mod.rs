@@ -5,7 +5,7 @@
 //! ([`proxy_protocol`]) and decrypts, [`door`] (HTTP/1.1) and [`http2`] read
 //! requests, what was said before is [`ready`], [`proxy`] takes each other through its phases: [`acme_challenge`] answers
 //! a CA, [`admission`] says of all others whether and where, [`policy`] who may and how often, and
-//! [`files`], the [`bridge`] to the app, a [`fixed`] answer or an [`upstream`] answer it through
+//! [`files`], the [`bridge`] to the app, a [`fixed`] answer or an [`upstream`] (or what it has answered before: [`cache`]) answer it through
 //! [`reply`]; [`compression`] and [`security_headers`] work on every answer, [`access_log`] tells
 //! of it, and [`measure`] counts it. [`reload`] puts another configuration in the place of this one while
 //! all that runs, and [`farewell`] is how the connections of a listener end that it takes away.
@@ -14,6 +14,7 @@ pub(crate) mod access_log;
 mod acme_challenge;
 mod admission;
 mod bridge;
+pub mod cache;
 pub(crate) mod client_address;
 mod clock;
 pub(crate) mod compression;
@@ -90,6 +91,8 @@ pub(crate) struct Edge {
     pub(crate) access_log: ArcSwap<AccessLog>,
     pub(crate) measures: &'static Measures,
     panics: Panics,
+    /// What routes with a cache keep, whatever the configuration becomes.
+    pub(crate) cache: &'static cache::Cache,
 }
 
 /// The sockets of one configuration, bound and not yet served.
@@ -198,6 +201,7 @@ pub fn start(
         access_log: ArcSwap::from_pointee(AccessLog::new(&config.log, output.clone())),
         measures,
         panics: Panics::default(),
+        cache: cache::Cache::forever(config.server.workers),
     });
     let proxy = ArcSwap::from_pointee(proxy(config, &edge));
     let mut running = Running {

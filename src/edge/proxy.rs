@@ -2,28 +2,35 @@
 //!
 //! 1. [`request_filter`](ProxyHttp::request_filter): who asks, is it a CA, is it a request we serve,
 //!    and which route takes it; everything but an upstream is answered right there.
-//! 2. [`upstream_peer`](ProxyHttp::upstream_peer), [`upstream_request_filter`](ProxyHttp::upstream_request_filter),
+//! 2. [`request_cache_filter`](ProxyHttp::request_cache_filter) and the phases up to
+//!    [`proxy_upstream_filter`](ProxyHttp::proxy_upstream_filter): a [`cache`] may have what the
+//!    upstream would answer; where it comes from the upstream, it may be kept.
+//! 3. [`upstream_peer`](ProxyHttp::upstream_peer), [`upstream_request_filter`](ProxyHttp::upstream_request_filter),
 //!    [`request_body_filter`](ProxyHttp::request_body_filter): the way to an upstream; after
 //!    [`fail_to_connect`](ProxyHttp::fail_to_connect) or [`error_while_proxy`](ProxyHttp::error_while_proxy)
 //!    perhaps once more, to another server.
-//! 3. [`upstream_response_filter`](ProxyHttp::upstream_response_filter): the way back. Compression
+//! 4. [`upstream_response_filter`](ProxyHttp::upstream_response_filter) and, from the cache as well,
+//!    [`response_filter`](ProxyHttp::response_filter): the way back. Compression
 //!    and headers are downstream modules and run for every answer, wherever it comes from.
-//! 4. [`fail_to_proxy`](ProxyHttp::fail_to_proxy): what went wrong, as an error page.
-//! 5. [`logging`](ProxyHttp::logging): the line in the access log, and the counts, whichever way it ended.
+//! 5. [`fail_to_proxy`](ProxyHttp::fail_to_proxy): what went wrong, as an error page.
+//! 6. [`logging`](ProxyHttp::logging): the line in the access log, and the counts, whichever way it ended.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{StatusCode, header};
+use pingora_cache::key::CacheKey;
+use pingora_cache::{CacheMeta, ForcedFreshness, HitHandler, RespCacheable};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorType, Result};
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, RangeType, Session};
 
 use super::access_log::Line;
 use super::compression::Compression;
@@ -34,12 +41,13 @@ use super::reply::{self, Answer};
 use super::route::PreparedRoute;
 use super::security_headers::SecurityHeaders;
 use super::snapshot::Destination;
-use super::upstream::{self, Wish};
-use super::{Edge, acme_challenge, admission, bridge, door, rewrite};
+use super::upstream::{self, Try, Wish};
+use super::{Edge, acme_challenge, admission, bridge, cache, door, rewrite};
 use crate::telemetry::Tally;
 
 /// Clients provoke these as often as they like while an upstream is not well.
 static FAILED: Tally = Tally::new("requests failed", 10);
+static STALE: Tally = Tally::new("stale answers were given", 10);
 
 /// The edge as Pingora sees it.
 pub(super) struct Proxy {
@@ -173,6 +181,81 @@ impl ProxyHttp for Proxy {
         }
     }
 
+    fn request_cache_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+        let snapshot = exchange.snapshot.clone();
+        if let Some(plan) = snapshot.cache(exchange.route.as_deref()) {
+            let look = cache::begin(self.edge.cache, plan, session, exchange);
+            exchange.look = Some(Box::new(look));
+        }
+        Ok(())
+    }
+
+    fn cache_key_callback(&self, _: &Session, exchange: &mut Exchange) -> Result<CacheKey> {
+        self.edge.cache.key(exchange.look.as_deref())
+    }
+
+    async fn cache_hit_filter(
+        &self,
+        _: &mut Session,
+        meta: &CacheMeta,
+        _: &mut HitHandler,
+        is_fresh: bool,
+        exchange: &mut Exchange,
+    ) -> Result<Option<ForcedFreshness>> {
+        let look = exchange.look.as_mut();
+        Ok(look.and_then(|look| look.freshness_of(meta, is_fresh)))
+    }
+
+    fn range_header_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut Exchange,
+    ) -> RangeType {
+        cache::part(session, response)
+    }
+
+    fn should_serve_stale(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+        error: Option<&Error>,
+    ) -> bool {
+        match (error, &mut exchange.look) {
+            (Some(error), _) => {
+                let status = match error.etype() {
+                    ErrorType::HTTPStatus(status) => *status,
+                    _ => 502,
+                };
+                // RFC 5861, section 4.
+                let is_excused = *error.esource() == ErrorSource::Upstream
+                    && [500, 502, 503, 504].contains(&status);
+                if is_excused && STALE.count(|| error.to_string()) {
+                    tracing::warn!(%error, "a stale answer is given");
+                }
+                is_excused
+            }
+            (None, Some(look)) => {
+                look.make_repeatable(session, exchange.authority.as_ref());
+                true
+            }
+            (None, None) => false,
+        }
+    }
+
+    async fn proxy_upstream_filter(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+    ) -> Result<bool> {
+        let look = exchange.look.as_mut();
+        if look.is_none_or(|look| look.may_ask(session)) {
+            return Ok(true);
+        }
+        reply::send(session, exchange, reply::empty(StatusCode::GATEWAY_TIMEOUT)).await?;
+        Ok(false)
+    }
+
     async fn upstream_peer(
         &self,
         session: &mut Session,
@@ -219,6 +302,9 @@ impl ProxyHttp for Proxy {
         // First, so that a route may say otherwise.
         if let Some(Destination::Upstream(forward)) = exchange.destination() {
             forward.rewrite(request)?;
+        }
+        if let Some(look) = &exchange.look {
+            look.prepare(request, exchange.trusted_peer)?;
         }
         Changes::of(exchange, peer, &session.req_header().headers).apply(request)?;
         match exchange
@@ -281,8 +367,55 @@ impl ProxyHttp for Proxy {
         if !is_interim(response.status) {
             exchange.tries.answered();
         }
+        if let Some(look) = &mut exchange.look {
+            look.note_head(session, response);
+        }
+        if let Some(plan) = exchange.snapshot.cache(exchange.route.as_deref()) {
+            cache::invalidate(self.edge.cache, plan, session, exchange, response.status);
+        }
         if door::is_last_answer(session) {
             session.set_keepalive(None);
+        }
+        Ok(())
+    }
+
+    fn response_cache_filter(
+        &self,
+        session: &Session,
+        response: &ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<RespCacheable> {
+        let delay = exchange.tries.iter().last().and_then(Try::answered);
+        match &mut exchange.look {
+            Some(look) => Ok(look.judge(session, response, delay.unwrap_or_default())),
+            None => Error::e_explain(ErrorType::InternalError, "nobody has asked the cache"),
+        }
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Duration>> {
+        if let Some(look) = &mut exchange.look {
+            look.count(session, body.as_ref().map_or(0, Bytes::len));
+        }
+        Ok(None)
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        if let Some(look) = &mut exchange.look
+            && !is_interim(response.status)
+        {
+            exchange.freshness = look.mark(session, response)?;
+            ready::offer(session, exchange);
         }
         Ok(())
     }
@@ -315,6 +448,13 @@ impl ProxyHttp for Proxy {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+        // What the cache has asked for itself nobody else has asked for.
+        if session.subrequest_ctx.is_some() {
+            return;
+        }
+        if let Some(outcome) = exchange.look.as_ref().and_then(|look| look.outcome()) {
+            self.edge.cache.note(outcome);
+        }
         let line = Line::answered(session, exchange, error);
         self.edge.access_log.load().write(&line);
         self.edge.measures.ended(session, exchange, &line);
@@ -322,6 +462,11 @@ impl ProxyHttp for Proxy {
         if error.is_none() {
             ready::complete(session, body_bytes);
         }
+    }
+
+    /// Whatever Pingora has to say: the access log masks what a URL may hold, and this would not.
+    fn request_summary(&self, _: &Session, exchange: &Exchange) -> String {
+        format!("request_id={}", exchange.id)
     }
 
     /// What is tried again is logged where that is decided.

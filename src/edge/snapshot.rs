@@ -15,6 +15,7 @@ use pingora_core::connectors::http::Connector;
 use pingora_core::listeners::tls::Acceptor;
 
 use super::Tls;
+use super::cache;
 use super::compression::Encoders;
 use super::files::StaticFiles;
 use super::files::shelf::Shelf;
@@ -38,6 +39,8 @@ pub(crate) struct Snapshot {
     pub(crate) destinations: Vec<Destination>,
     /// Where each route's requests are counted, by the route's index.
     pub(super) cells: Vec<&'static RouteCells>,
+    /// What each route says of its cache, by the route's index.
+    caches: Vec<Option<cache::Plan>>,
     /// By name; what is known of their servers is shared by all routes.
     pub(crate) upstreams: BTreeMap<String, Arc<Upstream>>,
     pub(crate) policies: Policies,
@@ -109,6 +112,7 @@ impl Snapshot {
                 .iter()
                 .map(|route| around.measures.of_route(route))
                 .collect(),
+            caches: config.routes.iter().map(cache::Plan::of).collect(),
             upstreams,
             policies: Policies::new(&config, before.map(|before| &before.policies)),
             headers: Arc::new(GeneralHeaders::new(&config)),
@@ -176,6 +180,11 @@ impl Snapshot {
     pub(super) fn cells(&self, route: &PreparedRoute) -> &'static RouteCells {
         self.cells[route.index()]
     }
+
+    /// What `route` says of its cache.
+    pub(crate) fn cache(&self, route: Option<&PreparedRoute>) -> Option<&cache::Plan> {
+        self.caches[route?.index()].as_ref()
+    }
 }
 
 fn upstreams(
@@ -211,6 +220,7 @@ fn prepare(
         Action::Upstream {
             upstream,
             strip_prefix,
+            cache: _,
         } => {
             // A route's upstream is one of the configuration's.
             let upstream = upstreams[&upstream.name].clone();

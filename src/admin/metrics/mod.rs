@@ -19,6 +19,7 @@ use super::Subject;
 use super::reload::History;
 use super::status::{self, Certificate, Upstream, UpstreamServer};
 use crate::edge::Figures;
+use crate::edge::cache::CacheFigures;
 
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -45,6 +46,7 @@ pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResp
     out.sample(&[], subject.edge.panics());
     policies(&mut out, &subject.edge);
     ready_answers(&mut out, &subject.edge);
+    cached_answers(&mut out, &subject.edge.cached_answers().figures());
     ([(CONTENT_TYPE, FORMAT)], out.text)
 }
 
@@ -161,6 +163,28 @@ fn ready_answers(out: &mut Exposition, edge: &Figures) {
         "Memory that such answers take, of server.ready_answers.",
     );
     out.sample(&[], edge.ready_answers_bytes());
+}
+
+fn cached_answers(out: &mut Exposition, cache: &CacheFigures) {
+    out.counter(
+        "unibody_cache_requests_total",
+        "Requests on routes with a cache, by what has become of them.",
+    );
+    for (outcome, count) in &cache.requests {
+        out.sample(&[("outcome", outcome)], count);
+    }
+    out.counter(
+        "unibody_cache_evictions_total",
+        "Cached answers that had to go for others.",
+    );
+    out.sample(&[], cache.evictions);
+    out.family("unibody_cache_entries", "Cached answers.");
+    out.sample(&[], cache.entries);
+    out.family(
+        "unibody_cache_bytes",
+        "Memory that cached answers take, of server.cached_answers.",
+    );
+    out.sample(&[], cache.bytes);
 }
 
 /// A certificate for addresses alone has no name: its file tells it from others.

@@ -21,6 +21,7 @@ fn every_default_reads() {
     assert_eq!(config.server.max_body, 20 << 20);
     assert_eq!(config.server.ready_answers, 64 << 20);
     assert!(!config.server.watch_config);
+    assert_eq!(config.server.cached_answers, 64 << 20);
     assert_eq!(config.server.timeouts.header, Duration::from_secs(15));
     assert_eq!(config.tls.mode, TlsMode::SelfSigned);
     assert!(config.tls.redirect);

@@ -62,6 +62,7 @@ methods = ["POST", "PUT"]
 cors = { origins = ["https://b.example.com", "http://localhost:1"], methods = ["PUT"], headers = ["X-A"], credentials = true, max_age = "1h" }
 upstream = "a"
 strip_prefix = "/a"
+cache = { ttl = "1m", max_size = "2MiB", ignore_cookies = true }
 rewrite = "/v2{path}"
 request_headers = { set = { "X-A" = "1" }, remove = ["Authorization"], forwarded = true }
 max_body = "1KiB"

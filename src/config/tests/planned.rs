@@ -8,12 +8,6 @@ fn planned_keys_are_refused() {
 }
 
 #[test]
-fn planned_keys_of_routes_are_refused() {
-    let route = "[[route]]\npath = \"/\"\napp = true\ncache = { ttl = \"1m\" }";
-    refused(route, "route.cache");
-}
-
-#[test]
 fn what_this_version_does_anyway_may_be_written() {
     good("[app]\nauth = \"none\"");
     let environment = Environment::from([("AUTH", "none")]);

@@ -36,7 +36,7 @@ fn every_action_is_read() {
         panic!("{:?}", config.routes)
     };
     assert!(
-        matches!(&app.action, Action::Upstream { upstream, strip_prefix }
+        matches!(&app.action, Action::Upstream { upstream, strip_prefix, .. }
         if upstream.servers.len() == 2 && strip_prefix.as_deref() == Some("/app"))
     );
     assert_eq!(

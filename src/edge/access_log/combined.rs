@@ -43,6 +43,10 @@ pub(super) fn push(line: &Line<'_>, mask: &Mask, text: &mut Vec<u8>) {
     } else {
         push_tries(text, line);
     }
+    if let Some(outcome) = line.cache {
+        text.extend_from_slice(b" cache=");
+        text.extend_from_slice(outcome.as_str().as_bytes());
+    }
     text.extend_from_slice(b" id=");
     text.extend_from_slice(line.id.as_bytes());
     text.push(b'\n');

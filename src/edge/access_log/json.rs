@@ -22,7 +22,7 @@ pub(super) fn push(line: &Line<'_>, mask: &Mask, text: &mut Vec<u8>) {
     let tries: Vec<_> = line.tries().map(Tried::from).collect();
     // The one whose answer the client has got.
     let last = line.tries().last();
-    let object = serde_json::json!({
+    let mut object = serde_json::json!({
         "time": rfc3339_now(),
         "client": line.client,
         "user": line.user,
@@ -41,6 +41,9 @@ pub(super) fn push(line: &Line<'_>, mask: &Mask, text: &mut Vec<u8>) {
         "upstream": tries,
         "request_id": line.id,
     });
+    if let Some(outcome) = line.cache {
+        object["cache"] = outcome.as_str().into();
+    }
     let _ = writeln!(text, "{object}");
 }
 

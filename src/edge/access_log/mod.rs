@@ -17,6 +17,7 @@ use http::{StatusCode, Version, header};
 use pingora_core::Error;
 use pingora_proxy::Session;
 
+use super::cache::Outcome;
 use super::connection::Peer;
 use super::exchange::Exchange;
 use super::upstream::{self, Tries, Try};
@@ -47,6 +48,8 @@ pub(crate) struct Line<'a> {
     pub(crate) took: Duration,
     /// `None` where there is no upstream.
     pub(crate) tries: Option<&'a Tries>,
+    /// What the cache has done; `None` where there is none.
+    pub(crate) cache: Option<Outcome>,
     pub(crate) id: &'a str,
 }
 
@@ -130,6 +133,7 @@ impl<'a> Line<'a> {
             body_bytes: session.body_bytes_sent() as u64,
             took: exchange.started.elapsed(),
             tries: Some(&exchange.tries),
+            cache: exchange.look.as_ref().and_then(|look| look.outcome()),
             id: &exchange.id,
         }
     }
@@ -150,6 +154,7 @@ impl<'a> Line<'a> {
             body_bytes: body_bytes as u64,
             took,
             tries: None,
+            cache: None,
             id,
         }
     }

@@ -30,6 +30,7 @@ fn line<'a>(fields: [Option<&'a str>; 2], target: &'a str) -> Line<'a> {
         body_bytes: 12,
         took: Duration::from_millis(34),
         tries: None,
+        cache: None,
         id: "abc",
     }
 }

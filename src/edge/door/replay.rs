@@ -19,7 +19,7 @@ use crate::edge::connection::Peer;
 use crate::edge::measure::RouteCells;
 use crate::edge::ready::{Patches, Question, Recording, Shape, Sought, Tape};
 use crate::edge::snapshot::Snapshot;
-use crate::edge::{Edge, clock};
+use crate::edge::{Edge, cache, clock};
 
 /// What became of a request at the door.
 pub(super) enum Outcome {
@@ -39,6 +39,7 @@ struct Reply {
     body_bytes: u64,
     /// Where it is counted.
     cells: &'static RouteCells,
+    is_cached: bool,
     /// What follows it, where that is too much to be copied.
     rest: Bytes,
 }
@@ -70,6 +71,9 @@ pub(super) async fn answer(wire: &mut Wire, edge: &Edge, peer: &Peer, head: Head
     reply
         .cells
         .count_ready(simple.is_head, reply.status, took, body_bytes);
+    if reply.is_cached {
+        edge.cache.note(cache::Outcome::Hit);
+    }
     log(edge, head_bytes, &simple, &reply, body_bytes, took);
     wire.skip(head.length);
     if sent.is_ok() && simple.keeps_alive() {
@@ -106,6 +110,7 @@ fn seek(
             version: simple.version(),
             is_https: caller.is_https,
             has_cookies: simple.fields.has_cookies,
+            asks_for_fresh: simple.fields.asks_for_fresh,
         },
         accepted: Accepted::read(
             simple.fields.accept_encoding.map(part),
@@ -133,16 +138,18 @@ fn seek(
             recording.status,
             recording.body_bytes,
             recording.cells,
+            recording.is_cached(),
             rest,
         ))
     };
     match snapshot.ready.seek(&question, replay) {
-        Sought::Found((status, body_bytes, cells, rest)) => Sought::Found(Reply {
+        Sought::Found((status, body_bytes, cells, is_cached, rest)) => Sought::Found(Reply {
             client: caller.client.address,
             id: caller.id,
             status,
             body_bytes,
             cells,
+            is_cached,
             rest,
         }),
         Sought::Missing(tape) => Sought::Missing(tape),
@@ -169,6 +176,7 @@ fn log(edge: &Edge, head: &[u8], simple: &Simple, reply: &Reply, body_bytes: u64
         body_bytes,
         took,
         tries: None,
+        cache: reply.is_cached.then_some(cache::Outcome::Hit),
         id: &reply.id,
     });
 }

@@ -18,6 +18,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use crate::edge::Edge;
 use crate::edge::access_log::{CLIENT_LEFT, Line, Request};
 use crate::edge::admission::Caller;
+use crate::edge::cache;
 use crate::edge::compression::accept_encoding::Accepted;
 use crate::edge::connection::Peer;
 use crate::edge::measure::RouteCells;
@@ -54,6 +55,7 @@ struct Reply {
     body: Bytes,
     /// Where it is counted.
     cells: &'static RouteCells,
+    is_cached: bool,
 }
 
 /// Answers `session`, if its answer is ready.
@@ -99,6 +101,7 @@ fn seek(
             version: Version::HTTP_2,
             is_https: caller.is_https,
             has_cookies: simple.fields.has_cookies,
+            asks_for_fresh: simple.fields.asks_for_fresh,
         },
         accepted: Accepted::read(
             simple.fields.accept_encoding,
@@ -109,14 +112,18 @@ fn seek(
         none_match: simple.fields.none_match,
         modified_since: simple.fields.modified_since,
     };
-    let replay = |recording: &Recording| Some((recording.parts(&caller.id)?, recording.cells));
+    let replay = |recording: &Recording| {
+        let parts = recording.parts(&caller.id)?;
+        Some((parts, recording.cells, recording.is_cached()))
+    };
     match snapshot.ready.seek(&question, replay) {
-        Sought::Found(((head, body), cells)) => Sought::Found(Reply {
+        Sought::Found(((head, body), cells, is_cached)) => Sought::Found(Reply {
             client: caller.client.address,
             id: caller.id,
             head,
             body,
             cells,
+            is_cached,
         }),
         Sought::Missing(tape) => Sought::Missing(tape),
         Sought::Never => Sought::Never,
@@ -140,6 +147,9 @@ async fn give(edge: Arc<Edge>, mut session: HttpSession, reply: Reply, started: 
     let status = status.unwrap_or(CLIENT_LEFT);
     let (took, body_bytes) = (started.elapsed(), session.body_bytes_sent() as u64);
     let is_head = request.method == Method::HEAD;
+    if reply.is_cached {
+        edge.cache.note(cache::Outcome::Hit);
+    }
     reply.cells.count_ready(is_head, status, took, body_bytes);
     edge.access_log.load().write(&Line {
         client: reply.client,
@@ -157,6 +167,7 @@ async fn give(edge: Arc<Edge>, mut session: HttpSession, reply: Reply, started: 
         body_bytes,
         took,
         tries: None,
+        cache: reply.is_cached.then_some(cache::Outcome::Hit),
         id: &reply.id,
     });
 }

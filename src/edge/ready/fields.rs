@@ -10,7 +10,7 @@ use crate::edge::request_id::{self, X_REQUEST_ID};
 const OVERHEAD: usize = 100;
 
 /// Fields as they were written. What belongs to one request is put in the place of the old, so that
-/// the order stays: the id here, `Date` by Pingora.
+/// the order stays: the id and the age here, `Date` by Pingora.
 #[derive(Debug)]
 pub(super) struct Fields {
     head: ResponseHeader,
@@ -18,13 +18,14 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// `None` for what can't be said again.
-    pub(super) fn read(written: &ResponseHeader, request_id: &str) -> Option<Self> {
+    /// `None` for what can't be said again; `ages` tells that its age is known.
+    pub(super) fn read(written: &ResponseHeader, request_id: &str, ages: bool) -> Option<Self> {
         let fields = &written.headers;
         let varies = fields.get_all(header::VARY);
         let mut ids = fields.get_all(X_REQUEST_ID).iter();
         let has_request_id = ids.next().is_some_and(|id| id == request_id);
         if fields.contains_key(header::SET_COOKIE)
+            || fields.contains_key(header::AGE) && !ages
             || !varies.iter().all(|value| is_known(value.as_bytes()))
             || has_request_id && ids.next().is_some()
         {
@@ -40,9 +41,14 @@ impl Fields {
         self.head.status.as_u16()
     }
 
-    /// The head for the request with this id.
-    pub(super) fn head(&self, request_id: &str) -> Option<Box<ResponseHeader>> {
+    /// The head for the request with this id, of an answer that is `age` seconds old.
+    pub(super) fn head(&self, request_id: &str, age: Option<u64>) -> Option<Box<ResponseHeader>> {
         let mut head = Box::new(self.head.clone());
+        if let Some(age) = age
+            && head.headers.contains_key(header::AGE)
+        {
+            head.insert_header(header::AGE, age).ok()?;
+        }
         if self.has_request_id {
             let id: HeaderValue = request_id::header_value(request_id);
             head.insert_header(X_REQUEST_ID, id).ok()?;

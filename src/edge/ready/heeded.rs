@@ -11,6 +11,8 @@ pub(in crate::edge) struct Heeded<B> {
     /// What it says of the connection: whether it is to live on.
     pub(in crate::edge) keeps_alive: Option<bool>,
     pub(in crate::edge) has_cookies: bool,
+    /// Whether it says how fresh an answer has to be.
+    pub(in crate::edge) asks_for_fresh: bool,
     /// Whether there is something in the head that counts if it comes from a trusted proxy.
     pub(in crate::edge) is_forwarded: bool,
     pub(in crate::edge) host: Option<B>,
@@ -29,6 +31,7 @@ enum Kind {
     ModifiedSince,
     Connection,
     Cookie,
+    Freshness,
     Forwarding,
     Referer,
     UserAgent,
@@ -43,6 +46,7 @@ impl<B> Heeded<B> {
     pub(in crate::edge) const NOTHING: Self = Self {
         keeps_alive: None,
         has_cookies: false,
+        asks_for_fresh: false,
         is_forwarded: false,
         host: None,
         accept_encoding: None,
@@ -73,6 +77,7 @@ impl<B> Heeded<B> {
                 only(&mut self.keeps_alive, keeps_alive)?;
             }
             Kind::Cookie => self.has_cookies = true,
+            Kind::Freshness => self.asks_for_fresh = true,
             Kind::Forwarding => self.is_forwarded = true,
             Kind::Referer => only(&mut self.referer, kept)?,
             Kind::UserAgent => only(&mut self.user_agent, kept)?,
@@ -99,6 +104,7 @@ fn kind(name: &str) -> Kind {
         4 if is("host") => Kind::Host,
         5 if is("range") => Kind::Unusual,
         6 if is("cookie") => Kind::Cookie,
+        6 if is("pragma") => Kind::Freshness,
         6 if is("expect") || is("origin") => Kind::Unusual,
         7 if is("referer") => Kind::Referer,
         7 if is("upgrade") || is("trailer") => Kind::Unusual,
@@ -107,6 +113,7 @@ fn kind(name: &str) -> Kind {
         10 if is("connection") => Kind::Connection,
         10 if is("user-agent") => Kind::UserAgent,
         12 if is("x-request-id") => Kind::Forwarding,
+        13 if is("cache-control") => Kind::Freshness,
         13 if is("if-none-match") => Kind::NoneMatch,
         13 if is("authorization") => Kind::Unusual,
         14 if is("content-length") => Kind::Unusual,

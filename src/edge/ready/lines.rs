@@ -1,5 +1,7 @@
 //! The head of an answer as HTTP/1.1 writes it.
 
+use std::io::Write as _;
+
 /// Lines without what belongs to one request.
 #[derive(Debug)]
 pub(super) struct Lines {
@@ -12,6 +14,7 @@ pub(super) struct Lines {
 /// What differs from one request to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gap {
+    Age,
     Date,
     Connection,
     RequestId,
@@ -26,14 +29,15 @@ pub(in crate::edge) struct Patches<'a> {
 }
 
 impl Lines {
-    /// Finds the gaps in `written`, up to the empty line and with it.
-    pub(super) fn read(written: &[u8], request_id: &str) -> Option<Self> {
+    /// Finds the gaps in `written`, up to the empty line and with it. `ages` tells that its age is
+    /// known.
+    pub(super) fn read(written: &[u8], request_id: &str, ages: bool) -> Option<Self> {
         let status = std::str::from_utf8(written.get(9..12)?)
             .ok()?
             .parse()
             .ok()?;
         let mut head = Vec::with_capacity(written.len());
-        let mut gaps = Vec::with_capacity(3);
+        let mut gaps = Vec::with_capacity(4);
         for line in written.split_inclusive(|&byte| byte == b'\n') {
             let colon = memchr::memchr(b':', line).unwrap_or(line.len());
             let (name, rest) = line.split_at(colon);
@@ -41,11 +45,17 @@ impl Lines {
             let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
             let gap = if is("date") {
                 Gap::Date
+            } else if is("age") && ages {
+                Gap::Age
             } else if is("connection") && value.eq_ignore_ascii_case(b"keep-alive") {
                 Gap::Connection
             } else if is("x-request-id") && value == request_id.as_bytes() {
                 Gap::RequestId
-            } else if is("connection") || is("set-cookie") || is("vary") && !is_known(value) {
+            } else if is("connection")
+                || is("age")
+                || is("set-cookie")
+                || is("vary") && !is_known(value)
+            {
                 return None;
             } else {
                 head.extend_from_slice(line);
@@ -66,16 +76,18 @@ impl Lines {
         })
     }
 
-    /// Appends the head to `output`.
-    pub(super) fn write(&self, patches: &Patches<'_>, output: &mut Vec<u8>) {
+    /// Appends the head of an answer that is `age` seconds old to `output`.
+    pub(super) fn write(&self, patches: &Patches<'_>, age: Option<u64>, output: &mut Vec<u8>) {
         let mut written = 0;
         for &(at, gap) in &self.gaps {
             output.extend_from_slice(&self.head[written..at]);
-            output.extend_from_slice(match gap {
-                Gap::Date => patches.date.as_bytes(),
-                Gap::Connection => patches.connection.as_bytes(),
-                Gap::RequestId => patches.request_id.as_bytes(),
-            });
+            match gap {
+                Gap::Date => output.extend_from_slice(patches.date.as_bytes()),
+                Gap::Connection => output.extend_from_slice(patches.connection.as_bytes()),
+                Gap::RequestId => output.extend_from_slice(patches.request_id.as_bytes()),
+                // Nothing written to memory fails.
+                Gap::Age => drop(write!(output, "{}", age.unwrap_or_default())),
+            }
             written = at;
         }
         output.extend_from_slice(&self.head[written..]);

@@ -6,7 +6,7 @@
 //!    Pingora writes, if whoever answers [offers](offer) the answer with its [`Freshness`]. An
 //!    HTTP/1.1 connection keeps it itself, for HTTP/2 a [`Recorder`] does.
 //! 3. The [`Recording`] made of the tape is the answer byte for byte, or field for field. Only
-//!    `Date`, `Connection` and the request id, which belong to one request, are put in anew.
+//!    `Date`, `Age`, `Connection` and the request id, which belong to one request, are put in anew.
 //! 4. When the producer says that things have changed, the recording is not used any more, and the
 //!    next request goes the normal way.
 //!

@@ -25,6 +25,10 @@ pub(in crate::edge) struct Question<B> {
 
 /// What of a question is not text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is told apart from the others"
+)]
 pub(in crate::edge) struct Shape {
     pub(in crate::edge) is_head: bool,
     /// Each has a form of its own.
@@ -33,6 +37,8 @@ pub(in crate::edge) struct Shape {
     pub(in crate::edge) is_https: bool,
     /// Compression treats requests with cookies in another way.
     pub(in crate::edge) has_cookies: bool,
+    /// Caches treat requests that say how fresh an answer has to be in another way.
+    pub(in crate::edge) asks_for_fresh: bool,
 }
 
 impl<'a> Question<&'a [u8]> {

@@ -45,7 +45,7 @@ impl Recording {
     /// sets a cookie, or varies with more than a question has.
     pub(super) fn of_lines(master: Master) -> Option<Self> {
         let end = memchr::memmem::find(&master.bytes, b"\r\n\r\n")? + 4;
-        let lines = Lines::read(&master.bytes[..end], &master.request_id)?;
+        let lines = Lines::read(&master.bytes[..end], &master.request_id, ages(&master))?;
         let status = lines.status;
         Self::make(master, end, Head::Lines(lines), status)
     }
@@ -53,7 +53,7 @@ impl Recording {
     /// Takes an HTTP/2 answer with the head `written`, whose body is the master's bytes; `None` as
     /// above.
     pub(super) fn of_fields(master: Master, written: &ResponseHeader) -> Option<Self> {
-        let fields = Fields::read(written, &master.request_id)?;
+        let fields = Fields::read(written, &master.request_id, ages(&master))?;
         let status = fields.status();
         Self::make(master, 0, Head::Fields(fields), status)
     }
@@ -83,7 +83,7 @@ impl Recording {
         let Head::Lines(lines) = &self.head else {
             return None;
         };
-        lines.write(patches, output);
+        lines.write(patches, self.freshness.age(), output);
         if self.body.len() > SMALL {
             return Some(self.body.clone());
         }
@@ -96,7 +96,13 @@ impl Recording {
         let Head::Fields(fields) = &self.head else {
             return None;
         };
-        Some((fields.head(request_id)?, self.body.clone()))
+        let head = fields.head(request_id, self.freshness.age())?;
+        Some((head, self.body.clone()))
+    }
+
+    /// Whether it is an upstream's answer that a cache keeps: only these have an age.
+    pub(in crate::edge) fn is_cached(&self) -> bool {
+        self.freshness.age().is_some()
     }
 
     /// Bytes it takes.
@@ -119,4 +125,9 @@ impl Recording {
     pub(super) fn was_used(&self) -> bool {
         self.used.swap(false, Ordering::Relaxed)
     }
+}
+
+/// Whether the age of the answer is known.
+fn ages(master: &Master) -> bool {
+    master.freshness.age().is_some()
 }

@@ -23,6 +23,7 @@ fn question(target: &str) -> Question<&[u8]> {
             version: Version::HTTP_11,
             is_https: false,
             has_cookies: false,
+            asks_for_fresh: false,
         },
         accepted: Accepted::default(),
         host: b"a.test",

@@ -72,6 +72,7 @@ fn whatever_differs_in_a_question_makes_another() {
     assert!(!found(&|question| question.shape.version = Version::HTTP_2));
     assert!(!found(&|question| question.shape.is_https = true));
     assert!(!found(&|question| question.shape.has_cookies = true));
+    assert!(!found(&|question| question.shape.asks_for_fresh = true));
     assert!(!found(&|question| question.host = b"b.test"));
     assert!(!found(&|question| question.target = b"/?"));
     assert!(!found(&|question| question.none_match = Some(b"*")));

@@ -1,0 +1,29 @@
+//! `cache` of a route: which answers of its upstream are given again.
+
+use std::time::Duration;
+
+use super::read::{DECADE, body_size, boolean, duration_up_to, unless_empty};
+use super::reader::Section;
+
+/// `cache = { … }`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cache {
+    /// How long an answer is fresh that says nothing of its own; `None` keeps no such answer. Default
+    /// none.
+    pub ttl: Option<Duration>,
+    /// Bytes of the largest answer that is kept. Default 1 MiB.
+    pub max_size: u64,
+    /// Whether an answer that says nothing of its own may also be kept, and given, where there are
+    /// cookies. Default false.
+    pub ignore_cookies: bool,
+}
+
+/// Reads `cache` of the route in `section`.
+pub(super) fn cache(route: &Section<'_>) -> Option<Cache> {
+    let section = route.optional_table("cache")?;
+    Some(Cache {
+        ttl: section.value("ttl", unless_empty(duration_up_to(DECADE))),
+        max_size: section.value("max_size", body_size),
+        ignore_cookies: section.value("ignore_cookies", boolean),
+    })
+}

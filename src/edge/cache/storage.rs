@@ -1,0 +1,135 @@
+//! The cache as Pingora asks it: where it looks, where it writes, and what it need not try.
+//!
+//! Pingora's own storage is for tests, and its eviction counts bytes that it doesn't hold. Ours
+//! selects by `Vary` itself: a [`CacheKey`] carries the whole request, and its bytes only say who
+//! waits for whom.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pingora_cache::key::CacheHashKey;
+use pingora_cache::predictor::CacheablePredictor;
+use pingora_cache::storage::{HitHandler, MissHandler, PurgeOutcome, PurgeTarget, PurgeType};
+use pingora_cache::trace::SpanHandle;
+use pingora_cache::{CacheKey, CacheMeta, NoCacheReason, Storage};
+use pingora_core::{Error, ErrorType, Result};
+
+use super::Cache;
+use super::fill::Fill;
+use super::rules::Terms;
+use super::stored::{Reading, Stored};
+use super::wanted::Wanted;
+
+/// What an answer that can't be kept is called. The reason stands for all questions like this one.
+pub(super) const UNCACHEABLE: NoCacheReason = NoCacheReason::Custom("uncacheable");
+/// The same, where another request may be answered otherwise.
+pub(super) const CLIENT_ERROR: NoCacheReason = NoCacheReason::Custom("client error");
+
+impl Cache {
+    /// The key that Pingora knows the request by. Requests with the same bytes wait for each other.
+    pub(super) fn key_of(&self, wanted: &Arc<Wanted>) -> CacheKey {
+        let mut bytes = Vec::with_capacity(64 + wanted.key.target.len());
+        wanted.key.write(&mut bytes);
+        // Those who may get answers of their own wait for none that is for all, nor others for theirs.
+        bytes.push(wanted.credentials.has_authorization.into());
+        bytes.push(wanted.credentials.has_cookies.into());
+        for value in self.store.selecting(wanted) {
+            let value = value.as_deref();
+            let length = value.map_or(u64::MAX, |value| value.len() as u64);
+            bytes.extend_from_slice(&length.to_be_bytes());
+            bytes.extend_from_slice(value.unwrap_or_default());
+        }
+        let mut key = CacheKey::new(bytes, "");
+        key.extensions.insert(wanted.clone());
+        key
+    }
+}
+
+fn wanted(key: &CacheKey) -> Result<&Arc<Wanted>> {
+    present(key.extensions.get(), "a request")
+}
+
+/// What was put there before; Pingora has lost it where it is missing.
+fn present<T>(part: Option<T>, what: &str) -> Result<T> {
+    part.ok_or_else(|| Error::explain(ErrorType::InternalError, format!("{what} was lost")))
+}
+
+#[async_trait]
+impl Storage for Cache {
+    async fn lookup(
+        &'static self,
+        key: &CacheKey,
+        _: &SpanHandle,
+    ) -> Result<Option<(CacheMeta, HitHandler)>> {
+        let stored = self.store.find(wanted(key)?);
+        Ok(stored.map(|stored| {
+            let reading: HitHandler = Box::new(Reading::of(&stored));
+            (stored.meta(), reading)
+        }))
+    }
+
+    async fn get_miss_handler(
+        &'static self,
+        key: &CacheKey,
+        meta: &CacheMeta,
+        _: &SpanHandle,
+    ) -> Result<MissHandler> {
+        let terms: &Terms = present(meta.extensions().get(), "an answer's terms")?;
+        let head = meta.response_header().clone();
+        let wanted = wanted(key)?.clone();
+        Ok(Box::new(Fill::begin(
+            &self.store,
+            wanted,
+            head,
+            terms.clone(),
+        )))
+    }
+
+    async fn purge(
+        &'static self,
+        _: PurgeTarget<'_>,
+        _: PurgeType,
+        _: &SpanHandle,
+    ) -> Result<PurgeOutcome> {
+        // Nobody purges by a hash here; see `Store::purge`.
+        Ok(PurgeOutcome::NotFound)
+    }
+
+    async fn update_meta(
+        &'static self,
+        key: &CacheKey,
+        meta: &CacheMeta,
+        _: &SpanHandle,
+    ) -> Result<bool> {
+        let before = present(Stored::behind(meta), "a stored answer")?;
+        let terms: &Terms = present(meta.extensions().get(), "an answer's terms")?;
+        let wanted = wanted(key)?;
+        let (head, body) = (meta.response_header().clone(), before.body.clone());
+        self.store
+            .keep(wanted, Stored::new(wanted, head, body, terms.clone()));
+        Ok(true)
+    }
+
+    fn as_any(&self) -> &(dyn std::any::Any + Send + Sync + 'static) {
+        self
+    }
+}
+
+impl CacheablePredictor for Cache {
+    fn cacheable_prediction(&self, key: &CacheKey) -> bool {
+        !self.refused.has(hash(key))
+    }
+
+    fn mark_cacheable(&self, key: &CacheKey) -> bool {
+        !self.refused.forget(hash(key))
+    }
+
+    fn mark_uncacheable(&self, key: &CacheKey, reason: NoCacheReason) -> Option<bool> {
+        let is_likely_again = [UNCACHEABLE, NoCacheReason::ResponseTooLarge].contains(&reason);
+        is_likely_again.then(|| self.refused.note(hash(key)))
+    }
+}
+
+fn hash(key: &CacheKey) -> u128 {
+    u128::from_be_bytes(key.primary_bin())
+}
