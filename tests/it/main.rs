@@ -9,6 +9,7 @@ mod access_log;
 mod acme;
 mod admin;
 mod browser;
+mod cache;
 mod certs_commands;
 mod check;
 mod commands;
