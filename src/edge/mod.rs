@@ -93,6 +93,8 @@ pub(crate) struct Edge {
     pub(crate) cache: &'static cache::Cache,
     pub(crate) measures: &'static Measures,
     panics: Panics,
+    /// What routes with a cache keep, whatever the configuration becomes.
+    pub(crate) cache: &'static cache::Cache,
 }
 
 /// The sockets of one configuration, bound and not yet served.
@@ -202,6 +204,7 @@ pub fn start(
         cache: cache::Cache::new(),
         measures,
         panics: Panics::default(),
+        cache: cache::Cache::forever(config.server.workers),
     });
     let proxy = ArcSwap::from_pointee(proxy(config, &edge));
     let mut running = Running {

@@ -47,6 +47,7 @@ use crate::telemetry::Tally;
 
 /// Clients provoke these as often as they like while an upstream is not well.
 static FAILED: Tally = Tally::new("requests failed", 10);
+static STALE: Tally = Tally::new("stale answers were given", 10);
 
 /// The edge as Pingora sees it.
 pub(super) struct Proxy {
@@ -229,8 +230,8 @@ impl ProxyHttp for Proxy {
                 // RFC 5861, section 4.
                 let is_excused = *error.esource() == ErrorSource::Upstream
                     && [500, 502, 503, 504].contains(&status);
-                if is_excused {
-                    tracing::warn!(request_id = %exchange.id, %error, "a stale answer is given");
+                if is_excused && STALE.count(|| error.to_string()) {
+                    tracing::warn!(%error, "a stale answer is given");
                 }
                 is_excused
             }
@@ -452,7 +453,7 @@ impl ProxyHttp for Proxy {
             return;
         }
         if let Some(outcome) = exchange.look.as_ref().and_then(|look| look.outcome()) {
-            self.edge.cache.note(outcome, 1);
+            self.edge.cache.note(outcome);
         }
         let line = Line::answered(session, exchange, error);
         self.edge.access_log.load().write(&line);

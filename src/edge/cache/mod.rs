@@ -110,13 +110,14 @@ pub enum PurgedPath {
 }
 
 impl Cache {
-    /// An empty one. Pingora wants to know it for as long as the process lives, so it does.
-    pub(super) fn new() -> &'static Self {
+    /// An empty one, for requests on `threads` at once. Pingora wants to know it for as long as the
+    /// process lives, so it does.
+    pub(super) fn forever(threads: usize) -> &'static Self {
         Box::leak(Box::new(Self {
             store: Store::default(),
             asking: CacheLock::new(ONE_ASKS),
             refused: Refused::none(),
-            tally: Tally::default(),
+            tally: Tally::new(threads),
         }))
     }
 
@@ -137,9 +138,9 @@ impl Cache {
         key.ok_or_else(|| Error::explain(ErrorType::InternalError, "nobody has asked the cache"))
     }
 
-    /// Counts what became of requests.
-    pub(super) fn note(&self, outcome: Outcome, times: u64) {
-        self.tally.add(outcome, times);
+    /// Counts what became of a request.
+    pub(super) fn note(&self, outcome: Outcome) {
+        self.tally.add(outcome);
     }
 
     pub(super) fn handle(&'static self) -> CachedAnswers {

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::measure::Sharded;
+
 /// What the cache did for a request: `X-Cache`, and `cache=` in the access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -20,8 +22,7 @@ pub(crate) enum Outcome {
 }
 
 /// How often each has happened.
-#[derive(Default)]
-pub(super) struct Tally([AtomicU64; Outcome::ALL.len()]);
+pub(super) struct Tally(Sharded<[AtomicU64; Outcome::ALL.len()]>);
 
 impl Outcome {
     pub(super) const ALL: [Self; 6] = [
@@ -46,11 +47,19 @@ impl Outcome {
 }
 
 impl Tally {
-    pub(super) fn add(&self, outcome: Outcome, times: u64) {
-        self.0[outcome as usize].fetch_add(times, Ordering::Relaxed);
+    /// For requests on `threads` at once.
+    pub(super) fn new(threads: usize) -> Self {
+        Self(Sharded::new(threads))
+    }
+
+    pub(super) fn add(&self, outcome: Outcome) {
+        self.0.mine()[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn of(&self, outcome: Outcome) -> u64 {
-        self.0[outcome as usize].load(Ordering::Relaxed)
+        let shards = self.0.iter();
+        shards
+            .map(|shard| shard[outcome as usize].load(Ordering::Relaxed))
+            .sum()
     }
 }

@@ -71,9 +71,12 @@ pub(super) async fn answer(wire: &mut Wire, edge: &Edge, peer: &Peer, head: Head
     reply
         .cells
         .count_ready(simple.is_head, reply.status, took, body_bytes);
+    if reply.is_cached {
+        edge.cache.note(cache::Outcome::Hit);
+    }
     log(edge, head_bytes, &simple, &reply, body_bytes, took);
     if reply.is_cached {
-        edge.cache.note(cache::Outcome::Hit, 1);
+        edge.cache.note(cache::Outcome::Hit);
     }
     wire.skip(head.length);
     if sent.is_ok() && simple.keeps_alive() {

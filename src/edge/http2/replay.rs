@@ -76,7 +76,7 @@ pub(super) fn answer(edge: &Arc<Edge>, peer: &Peer, mut session: HttpSession) ->
     };
     session.set_write_timeout(Some(snapshot.config.server.timeouts.write_idle));
     if reply.is_cached {
-        edge.cache.note(cache::Outcome::Hit, 1);
+        edge.cache.note(cache::Outcome::Hit);
     }
     let mut giving = Box::pin(give(edge.clone(), session, reply, started));
     // Mostly the client has room for all of it, and this is all there is to do.
@@ -150,6 +150,9 @@ async fn give(edge: Arc<Edge>, mut session: HttpSession, reply: Reply, started: 
     let status = status.unwrap_or(CLIENT_LEFT);
     let (took, body_bytes) = (started.elapsed(), session.body_bytes_sent() as u64);
     let is_head = request.method == Method::HEAD;
+    if reply.is_cached {
+        edge.cache.note(cache::Outcome::Hit);
+    }
     reply.cells.count_ready(is_head, status, took, body_bytes);
     edge.access_log.load().write(&Line {
         client: reply.client,
