@@ -201,7 +201,6 @@ pub fn start(
         app,
         connections: Connections::within(open_files::allowed()),
         access_log: ArcSwap::from_pointee(AccessLog::new(&config.log, output.clone())),
-        cache: cache::Cache::new(),
         measures,
         panics: Panics::default(),
         cache: cache::Cache::forever(config.server.workers),
