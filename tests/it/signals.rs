@@ -205,7 +205,7 @@ fn a_hangup_is_survived() {
     let mut server = edge(60);
     let mut client = connect(&server);
     server.signal(Signal::SIGHUP);
-    server.wait_for_line("SIGHUP");
+    server.wait_for_line("the configuration was reloaded");
     client.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(client.answer().status, 200);
     server.signal(Signal::SIGTERM);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -30,18 +30,19 @@ struct Tally {
 
 impl Tally {
     /// Writes and reads notes until `stop`.
-    async fn of(api: Api, name: usize, stop: Arc<AtomicBool>) -> Self {
+    async fn of(api: Api, name: usize, written: Arc<AtomicUsize>, stop: Arc<AtomicBool>) -> Self {
         let mut tally = Self::default();
         let mut number = 0;
         while !stop.load(Ordering::Relaxed) {
             number += 1;
             let title = format!("client {name} note {number}");
             let document = json!({ "title": title });
-            let written = api.send_json("POST", "/api/notes", &document).await;
-            if written.status == 201 {
+            let created = api.send_json("POST", "/api/notes", &document).await;
+            if created.status == 201 {
+                written.fetch_add(1, Ordering::Relaxed);
                 tally.acknowledged.push(title);
             }
-            for answer in [written, api.get("/api/notes?limit=1").await] {
+            for answer in [created, api.get("/api/notes?limit=1").await] {
                 if answer.status == 503 {
                     answer.assert_unavailable();
                 }
@@ -71,17 +72,22 @@ async fn until_ready(api: &Api) {
 async fn a_restart_under_load_costs_503_and_nothing_that_was_acknowledged() {
     let mut server = Setup::new().embedded().config(TIMEOUTS).start();
     let stop = Arc::new(AtomicBool::new(false));
+    let written = Arc::new(AtomicUsize::new(0));
     let clients = (0..8).map(|name| {
         let api = match name % 2 {
             0 => Api::http1(&server),
             _ => Api::http2(&server),
         };
-        tokio::spawn(Tally::of(api, name, stop.clone()))
+        tokio::spawn(Tally::of(api, name, written.clone(), stop.clone()))
     });
     let clients: Vec<_> = clients.collect();
     let api = Api::http2(&server);
-    for _ in 0..2 {
+    for round in 1..=2 {
         until_ready(&api).await;
+        // Everybody is at work.
+        while written.load(Ordering::Relaxed) < round * 20 {
+            tokio::task::yield_now().await;
+        }
         stop_immediately(&server);
         // "restarting it", or "can't be restarted" of one that was about to be ready.
         server.wait_for_line("restart");
@@ -94,7 +100,6 @@ async fn a_restart_under_load_costs_503_and_nothing_that_was_acknowledged() {
     }
     stop.store(true, Ordering::Relaxed);
 
-    let mut acknowledged = 0;
     let mut failed = 0;
     let there = all_titles(&api).await;
     for client in join_all(clients).await {
@@ -109,7 +114,6 @@ async fn a_restart_under_load_costs_503_and_nothing_that_was_acknowledged() {
         );
         assert!(tally.slowest < BOUND, "{:?}", tally.slowest);
         failed += tally.of_status.get(&503).copied().unwrap_or_default();
-        acknowledged += tally.acknowledged.len();
         for title in tally.acknowledged {
             let copies = there.iter().filter(|found| **found == title).count();
             // The last ones came after the look.
@@ -120,7 +124,6 @@ async fn a_restart_under_load_costs_503_and_nothing_that_was_acknowledged() {
             );
         }
     }
-    assert!(acknowledged > 20, "{acknowledged} notes");
     assert!(failed > 0, "nothing was under way");
 }
 
@@ -157,13 +160,14 @@ async fn a_stalled_database_slows_no_static_file_down() {
 
     proxy.stall();
     let stop = Arc::new(AtomicBool::new(false));
+    let written = Arc::new(AtomicUsize::new(0));
     let hanging = (0..32).map(|name| {
         let api = if name % 2 == 0 {
             Api::http1(&server)
         } else {
             api.clone()
         };
-        tokio::spawn(Tally::of(api, name, stop.clone()))
+        tokio::spawn(Tally::of(api, name, written.clone(), stop.clone()))
     });
     let hanging: Vec<_> = hanging.collect();
     let during = percentile_99(&pages, REQUESTS).await;

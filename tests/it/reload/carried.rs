@@ -53,9 +53,8 @@ fn an_ejected_server_stays_out_and_kept_connections_are_used_again() {
         states.collect::<Vec<_>>()
     };
     assert_eq!(state(), ["ejected", "up"]);
-    // Of the last of so many requests.
-    let connection = |count: usize| (0..count).fold(0, |_, _| good.request().connection);
-    let before = connection(4);
+    // One may come before the connection of another is free again.
+    let connections = (0..4).map(|_| good.request().connection).max().unwrap();
     for (from, to, why) in [
         ("\"one\"", "\"two\"", "another route"),
         ("retries = 1", "retries = 2", "another key of the upstream"),
@@ -64,7 +63,8 @@ fn an_ejected_server_stays_out_and_kept_connections_are_used_again() {
         server.reload();
         assert_eq!(state(), ["ejected", "up"], "{why}");
         assert_eq!(server.get("/").status, 200, "{why}");
-        assert_eq!(connection(1), before, "{why}: the connection is the same");
+        let connection = good.request().connection;
+        assert!(connection <= connections, "{why}: a new connection");
     }
 }
 
