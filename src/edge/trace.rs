@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::access_log::{Line, Request};
 use super::exchange::Exchange;
+use super::host_name::HostName;
 use super::upstream::Try;
 use crate::config::Mask;
 use crate::telemetry::traces::{Context, Incoming, Kind, Span, SpanId, Traced, Tracer, Value};
@@ -192,10 +193,8 @@ fn server_span(
     attributes.push(("url.scheme", if is_https { "https" } else { "http" }.into()));
     attributes.push(("http.response.status_code", line.status.into()));
     attributes.push(("client.address", line.client.to_string().into()));
-    attributes.push((
-        "http.request.header.x-request-id",
-        line.id.to_owned().into(),
-    ));
+    let id = Value::Only(line.id.to_owned());
+    attributes.push(("http.request.header.x-request-id", id));
     let size = i64::try_from(line.body_bytes).unwrap_or(i64::MAX);
     attributes.push(("http.response.body.size", Value::Number(size)));
     if let Some(request) = request {
@@ -205,7 +204,9 @@ fn server_span(
         if !query.is_empty() {
             attributes.push(("url.query", query.to_owned().into()));
         }
-        attributes.push(("server.address", request.host.to_owned().into()));
+        if let Ok(host) = HostName::parse(request.host) {
+            attributes.push(("server.address", host.name.into_owned().into()));
+        }
         let version = request.protocol_version();
         attributes.push(("network.protocol.version", version.into()));
         let agent = request

@@ -81,6 +81,7 @@ async fn one_trace_leads_from_the_proxy_through_the_app_to_the_database() {
             ("http.route", "/api/"),
             ("http.response.status_code", "200"),
             ("url.scheme", "https"),
+            ("server.address", "localhost"),
             ("url.path", "/api/notes"),
             ("url.query", "limit=5"),
             ("network.protocol.version", version),
@@ -285,7 +286,7 @@ async fn the_collector_is_told_who_asks_and_nobody_else_is() {
     std::fs::write(&file, "Authorization: Bearer s3cret\nX-Tenant: notes\n").unwrap();
     let keys = "headers_file = \"headers\"\nservice = \"notes\"";
     let mut server = setup
-        .config("[log]\nlevel = \"trace,pingora_core=trace\"")
+        .config("[log]\nlevel = \"trace,h2=trace\"")
         .config(&collector.table(keys))
         .start();
     Api::http2(&server).get("/api?token=s3cret").await;

@@ -52,6 +52,8 @@ pub enum Value {
     Number(i64),
     /// Yes or no.
     Flag(bool),
+    /// A list of words, here always of one.
+    Only(String),
 }
 
 impl Span {
@@ -107,6 +109,7 @@ pub(super) fn attribute((key, value): &(&'static str, Value)) -> serde_json::Val
         // Sixty-four bits don't fit into a number of JSON's.
         Value::Number(number) => json!({ "intValue": number.to_string() }),
         Value::Flag(flag) => json!({ "boolValue": flag }),
+        Value::Only(text) => json!({ "arrayValue": { "values": [{ "stringValue": text }] } }),
     };
     json!({ "key": key, "value": value })
 }

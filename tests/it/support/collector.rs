@@ -86,7 +86,9 @@ impl Span {
         };
         assert!(found.next().is_none(), "{key} twice in {self:?}");
         let value = attribute["value"].as_object().unwrap();
-        value.values().next().unwrap().as_str().unwrap_or_default()
+        let value = value.values().next().unwrap();
+        let only = &value["values"][0]["stringValue"];
+        value.as_str().or(only.as_str()).unwrap_or_default()
     }
 }
 
