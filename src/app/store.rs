@@ -6,6 +6,7 @@
 
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use tracing::Instrument;
 
 use super::failure::StoreError;
 use super::input::{NewNote, NotePatch};
@@ -180,6 +181,32 @@ type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// Runs one statement, prepared once a connection.
 async fn query(
+    database: &Database,
+    sql: &str,
+    parameters: Parameters<'_>,
+) -> Result<Vec<Row>, StoreError> {
+    let span = tracing::info_span!(
+        target: "otel",
+        "query",
+        otel.name = operation(sql),
+        otel.kind = "client",
+        otel.status_code = tracing::field::Empty,
+        db.system.name = "postgresql",
+        db.operation.name = operation(sql),
+        db.query.text = sql,
+    );
+    let queried = queried(database, sql, parameters).instrument(span.clone());
+    queried.await.inspect_err(|_| {
+        span.record("otel.status_code", "ERROR");
+    })
+}
+
+/// `SELECT`, `INSERT` and so on.
+fn operation(sql: &str) -> &str {
+    sql.split_whitespace().next().unwrap_or_default()
+}
+
+async fn queried(
     database: &Database,
     sql: &str,
     parameters: Parameters<'_>,

@@ -38,6 +38,7 @@ const KEYS: &[(&str, When)] = &[
     ("app", Restarted),
     ("log", Reloaded),
     ("log.format", Restarted),
+    ("telemetry", Restarted),
 ];
 
 /// What differs between two configurations, for people.
@@ -56,6 +57,7 @@ impl Config {
         self.database.clone_from(&started.database);
         self.backup.clone_from(&started.backup);
         self.log.format = started.log.format;
+        self.telemetry.clone_from(&started.telemetry);
         self
     }
 

@@ -10,7 +10,7 @@ use super::values::{mask_url, mask_url_passwords, print_duration, print_size};
 use super::{
     AccessFormat, Acme, AcmeStorage, Action, Backup, Balance, Challenge, Compression, Config, Cors,
     Database, Destination, Keep, Log, LogFormat, Mask, PasswordHash, RateLimit, RequestHeaders,
-    Route, Schedule, Secret, Server, Tls, TlsMode, TlsVersion, UnknownNames, Upstream,
+    Route, Schedule, Secret, Server, Telemetry, Tls, TlsMode, TlsVersion, UnknownNames, Upstream,
 };
 
 impl Config {
@@ -66,6 +66,7 @@ impl Config {
             route(&mut out, each);
         }
         log(&mut out, &self.log);
+        telemetry(&mut out, &self.telemetry);
         out.sections
     }
 }
@@ -414,6 +415,14 @@ fn log(out: &mut Printer, log: &Log) {
     out.text("format", format);
     out.text("access", access);
     out.texts("mask", log.mask.names());
+}
+
+fn telemetry(out: &mut Printer, telemetry: &Telemetry) {
+    out.heading("[telemetry]");
+    out.text("otlp", telemetry.otlp.as_deref().unwrap_or_default());
+    out.secret("headers", telemetry.headers.secret(), |_| "***".to_owned());
+    out.plain("sample", format_args!("{:?}", telemetry.sample));
+    out.text("service", &telemetry.service);
 }
 
 struct Printer {

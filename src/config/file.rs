@@ -19,6 +19,7 @@ use super::read::{
 use super::reader::Section;
 use super::routes::routes;
 use super::secrets::database_url;
+use super::telemetry::telemetry;
 use super::tls::tls;
 use super::upstreams::upstreams;
 use super::values::{Mask, parse_listener, parse_log_level, parse_network};
@@ -53,6 +54,7 @@ pub(super) fn config(root: &Section<'_>) -> Config {
         rate_limits,
         routes,
         log: log(&root.table("log")),
+        telemetry: telemetry(&root.table("telemetry")),
     };
     acme::check(root, &config);
     config

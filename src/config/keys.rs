@@ -61,6 +61,7 @@ pub(super) static ROOT: Table = Table {
         tables("route", &ROUTE),
         table("app", &APP),
         table("log", &LOG),
+        table("telemetry", &TELEMETRY),
     ],
 };
 
@@ -317,6 +318,20 @@ static LOG: Table = Table {
             "mask",
             r#"["Authorization", "Cookie", "Set-Cookie", "X-Api-Key", "token", "password"]"#,
         ),
+    ],
+};
+
+static TELEMETRY: Table = Table {
+    path: "telemetry",
+    keys: &[
+        key("otlp", r#""""#),
+        Key {
+            name: "headers",
+            kind: Kind::Secret,
+        },
+        optional("headers_file"),
+        key("sample", "1.0"),
+        key("service", r#""unibody""#),
     ],
 };
 

@@ -5,7 +5,7 @@
 //! [`Mistakes`], each with its line and what to do about it.
 //!
 //! A reading passes through the modules in this order. `load` parses the TOML. `file` and the
-//! modules it names (`tls`, `acme`, `backup`, `header_tables`, `secrets`, `upstreams`, `policy`, `routes`, `actions`) know its
+//! modules it names (`tls`, `acme`, `backup`, `header_tables`, `secrets`, `telemetry`, `upstreams`, `policy`, `routes`, `actions`) know its
 //! shape. `reader` takes a table apart by the keys of `keys`, which has every default; `node` is one
 //! value in it, `read` and [`values`] make types of it, `environment` fills in its `${NAME}`. What is
 //! wrong goes to `mistakes`. `effective` prints a [`Config`] again, and [`changes`] compares two.
@@ -29,6 +29,7 @@ mod read;
 mod reader;
 mod routes;
 mod secrets;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -53,6 +54,7 @@ pub use environment::Environment;
 pub use load::{DEFAULT_FILE, load, load_or_default, parse};
 pub use mistakes::{Mistake, Mistakes};
 pub use policy::{Account, Cors, LimitKey, Origins, PasswordHash, Rate, RateLimit, RoutePolicy};
+pub use telemetry::{CollectorHeaders, Telemetry};
 pub use tls::{Tls, TlsFiles, TlsMode, TlsVersion, UnknownNames};
 pub use upstreams::MOST_RETRIES;
 pub use values::{Mask, Secret};
@@ -82,6 +84,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// What is logged, and how.
     pub log: Log,
+    /// Where traces go.
+    pub telemetry: Telemetry,
 }
 
 /// `[server]`.

@@ -34,6 +34,7 @@ use anyhow::Context as _;
 use deadpool_postgres::Pool;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use crate::config::{self, Secret};
 use connect::Connector;
@@ -119,7 +120,10 @@ impl Database {
     /// [`Unavailable`] when the pool is exhausted or PostgreSQL can't be reached.
     pub async fn client(&self) -> Result<Client, Unavailable> {
         let begun = Instant::now();
-        let lent = lend(&self.inner.pool, self.inner.acquire_timeout).await;
+        let lent = lend(&self.inner.pool, self.inner.acquire_timeout);
+        let lent = lent
+            .instrument(tracing::info_span!(target: "otel", "acquire"))
+            .await;
         self.inner
             .meter
             .note(begun, lent)

@@ -24,9 +24,11 @@ use super::policy::Asked;
 use super::reply::{self, Answer};
 use super::route::PreparedRoute;
 use super::security_headers::SecurityHeaders;
+use super::trace::{self, Trace};
 use super::{door, plain_http, request_id, request_path};
 use crate::config::Action;
 use crate::telemetry::request;
+use crate::telemetry::traces::{Incoming, Tracer};
 
 /// Who asks, over what, under which id.
 pub(super) struct Caller {
@@ -34,6 +36,8 @@ pub(super) struct Caller {
     /// Whether the client speaks HTTPS: to us, or to the trusted proxy before us.
     pub(super) is_https: bool,
     pub(super) id: String,
+    /// The trace that a trusted proxy continues here.
+    pub(super) incoming: Option<Incoming>,
 }
 
 impl Caller {
@@ -49,7 +53,12 @@ impl Caller {
             .trusted_peer
             .then(|| request_id::from_proxy(headers))
             .flatten();
+        let incoming = client
+            .trusted_peer
+            .then(|| trace::incoming(headers))
+            .flatten();
         Self {
+            incoming,
             client,
             is_https: client
                 .scheme_override
@@ -88,7 +97,7 @@ pub(super) fn peer_address(session: &Session) -> IpAddr {
 }
 
 /// Opens the exchange: who asks, over what, under which id; from here on answers have our headers.
-pub(super) fn open(session: &mut Session, exchange: &mut Exchange) {
+pub(super) fn open(session: &mut Session, exchange: &mut Exchange, traces: Option<&Tracer>) {
     let timeouts = exchange.snapshot.config.server.timeouts;
     session.set_read_timeout(Some(timeouts.body_idle));
     session.set_write_timeout(Some(timeouts.write_idle));
@@ -103,7 +112,9 @@ pub(super) fn open(session: &mut Session, exchange: &mut Exchange) {
     exchange.trusted_peer = caller.client.trusted_peer;
     exchange.https = caller.is_https;
     exchange.id = caller.id;
-    request::begin(&exchange.id);
+    exchange.trace = traces.map(|tracer| Box::new(Trace::begin(tracer, caller.incoming)));
+    let traced = exchange.trace.as_ref().and_then(|trace| trace.traced());
+    request::begin(&exchange.id, traced);
 
     let snapshot = exchange.snapshot.clone();
     if let Some(headers) = session.downstream_modules_ctx.get_mut::<SecurityHeaders>() {

@@ -24,6 +24,7 @@ use pingora_proxy::Session;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tower::ServiceExt;
+use tracing::Instrument;
 
 use super::Edge;
 use super::exchange::Exchange;
@@ -34,7 +35,9 @@ use super::reply::{self, Answer, Body, BodyError, Inflow};
 pub(super) async fn answer(session: &mut Session, exchange: &Exchange, edge: &Edge) -> Result<()> {
     let (request, mut inflow) = request(session, exchange);
     let begun = Instant::now();
-    let handler = AssertUnwindSafe(edge.app.clone().oneshot(request)).catch_unwind();
+    let handler = edge.app.clone().oneshot(request);
+    let handler = handler.instrument(tracing::info_span!(target: "otel", "app"));
+    let handler = AssertUnwindSafe(handler).catch_unwind();
     tokio::pin!(handler);
     let answer = loop {
         tokio::select! {

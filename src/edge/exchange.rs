@@ -13,6 +13,7 @@ use super::measure::{RouteCells, Running};
 use super::request_id::{self, X_REQUEST_ID};
 use super::route::PreparedRoute;
 use super::snapshot::{Destination, Snapshot};
+use super::trace::{TRACEPARENT, Trace};
 use super::upstream::Tries;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -39,6 +40,8 @@ pub(crate) struct Exchange {
     pub(crate) host: String,
     /// Who has signed in by `basic_auth`.
     pub(crate) user: Option<String>,
+    /// `None` where nobody wants traces.
+    pub(crate) trace: Option<Box<Trace>>,
     /// The authority as the client wrote it.
     pub(crate) authority: Option<HeaderValue>,
     pub(crate) route: Option<Arc<PreparedRoute>>,
@@ -69,6 +72,7 @@ impl Exchange {
             https: false,
             host: String::new(),
             user: None,
+            trace: None,
             authority: None,
             route: None,
             max_body,
@@ -117,6 +121,9 @@ impl Exchange {
             (X_FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str())),
             (X_REAL_IP, client),
         ];
+        if let Some(trace) = &self.trace {
+            headers.push((TRACEPARENT, trace.traceparent()));
+        }
         if let Some(authority) = &self.authority {
             headers.push((X_FORWARDED_HOST, authority.clone()));
         }

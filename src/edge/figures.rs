@@ -8,6 +8,7 @@ use super::cache::CachedAnswers;
 use super::measure::{ConnectionFigures, RouteFigures};
 use super::upstream::Facts;
 use crate::config::{Action, Coding};
+use crate::telemetry::traces::{self, Tracer};
 
 /// The counts of a running edge; each reading is of that moment.
 #[derive(Clone)]
@@ -88,6 +89,12 @@ impl Figures {
     #[must_use]
     pub fn cached_answers(&self) -> CachedAnswers {
         self.0.cache.handle()
+    }
+
+    /// What has become of the spans of traces; `None` where nobody wants them.
+    #[must_use]
+    pub fn spans(&self) -> Option<traces::Figures> {
+        self.0.traces.as_ref().map(Tracer::figures)
     }
 
     /// Ready answers given.

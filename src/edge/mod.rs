@@ -7,7 +7,7 @@
 //! a CA, [`admission`] says of all others whether and where, [`policy`] who may and how often, and
 //! [`files`], the [`bridge`] to the app, a [`fixed`] answer or an [`upstream`] (or what it has answered before: [`cache`]) answer it through
 //! [`reply`]; [`compression`] and [`security_headers`] work on every answer, [`access_log`] tells
-//! of it, and [`measure`] counts it. [`reload`] puts another configuration in the place of this one while
+//! of it, [`measure`] counts it, and [`trace`] tells a collector. [`reload`] puts another configuration in the place of this one while
 //! all that runs, and [`farewell`] is how the connections of a listener end that it takes away.
 
 pub(crate) mod access_log;
@@ -51,6 +51,7 @@ mod rewrite;
 pub(crate) mod route;
 pub(crate) mod security_headers;
 mod snapshot;
+mod trace;
 pub mod upstream;
 
 use std::net::SocketAddr;
@@ -79,6 +80,7 @@ use self::snapshot::{Snapshot, Surroundings};
 use crate::certificates::acme::Challenges;
 use crate::config::{Config, MOST_RETRIES, Timeouts};
 use crate::telemetry::Output;
+use crate::telemetry::traces::Tracer;
 
 /// How often a request may meet a kept connection that its server has just closed.
 const STALE_CONNECTIONS: usize = 4;
@@ -93,8 +95,8 @@ pub(crate) struct Edge {
     pub(crate) cache: &'static cache::Cache,
     pub(crate) measures: &'static Measures,
     panics: Panics,
-    /// What routes with a cache keep, whatever the configuration becomes.
-    pub(crate) cache: &'static cache::Cache,
+    /// `None` where nobody wants traces.
+    traces: Option<Tracer>,
 }
 
 /// The sockets of one configuration, bound and not yet served.
@@ -204,6 +206,7 @@ pub fn start(
         measures,
         panics: Panics::default(),
         cache: cache::Cache::forever(config.server.workers),
+        traces: Tracer::start(config)?,
     });
     let proxy = ArcSwap::from_pointee(proxy(config, &edge));
     let mut running = Running {
@@ -235,6 +238,9 @@ impl Running {
         join_all(self.listening.into_iter().map(Listening::close)).await;
         // What is still there after the deadline is cut by the end of the runtime.
         let _ = timeout(drain, self.edge.connections.all_closed()).await;
+        if let Some(traces) = &self.edge.traces {
+            traces.flush().await;
+        }
         self.edge.connections.open()
     }
 

@@ -14,6 +14,7 @@ use pingora_core::Result;
 use pingora_http::RequestHeader;
 
 use super::exchange::Exchange;
+use super::trace::TRACESTATE;
 use crate::config::RequestHeaders;
 
 /// Begins the names under which proxies tell of clients.
@@ -35,7 +36,15 @@ impl Changes {
         if asked.is_some_and(|asked| asked.forwarded) {
             ours.push((header::FORWARDED, forwarded(exchange, peer, received)));
         }
-        Self::between(received, ours, asked, exchange.trusted_peer)
+        let mut changes = Self::between(received, ours, asked, exchange.trusted_peer);
+        if exchange
+            .trace
+            .as_ref()
+            .is_some_and(|trace| trace.drops_state())
+        {
+            changes.remove.push(TRACESTATE);
+        }
+        changes
     }
 
     fn between(

@@ -116,7 +116,7 @@ impl Proxy {
 
     /// Takes the request as far as its answer, or to an upstream.
     async fn open(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
-        admission::open(session, exchange);
+        admission::open(session, exchange, self.edge.traces.as_ref());
         if let Some(answer) = self.answer_ca(session, exchange).await {
             reply::send(session, exchange, answer).await?;
             return Ok(true);
@@ -268,7 +268,11 @@ impl ProxyHttp for Proxy {
             Some(Destination::Upstream(forward)) => {
                 let wish = Wish::of(&session.req_header().headers, session.is_upgrade_req());
                 let (tries, client) = (&mut exchange.tries, exchange.client);
-                forward.upstream.begin(tries, client, wish).await
+                let peer = forward.upstream.begin(tries, client, wish).await?;
+                if let Some(trace) = &mut exchange.trace {
+                    trace.asks();
+                }
+                Ok(peer)
             }
             _ => Err(Error::explain(
                 ErrorType::InternalError,
@@ -307,14 +311,19 @@ impl ProxyHttp for Proxy {
             look.prepare(request, exchange.trusted_peer)?;
         }
         Changes::of(exchange, peer, &session.req_header().headers).apply(request)?;
-        match exchange
+        if let Some(template) = exchange
             .route
             .as_ref()
             .and_then(|route| route.route().rewrite.as_deref())
         {
-            Some(template) => rewrite::apply(request, template),
-            None => Ok(()),
+            rewrite::apply(request, template)?;
         }
+        if let Some(trace) = &mut exchange.trace {
+            let target = request.uri.path_and_query();
+            let target = target.map_or("/", |target| target.as_str());
+            trace.asks_for(target, &exchange.snapshot.config.log.mask);
+        }
+        Ok(())
     }
 
     fn fail_to_connect(
@@ -366,6 +375,9 @@ impl ProxyHttp for Proxy {
         upstream::remove_hop_by_hop(response);
         if !is_interim(response.status) {
             exchange.tries.answered();
+            if let Some(trace) = &mut exchange.trace {
+                trace.answered(response.status.as_u16());
+            }
         }
         if let Some(look) = &mut exchange.look {
             look.note_head(session, response);
@@ -458,6 +470,9 @@ impl ProxyHttp for Proxy {
         let line = Line::answered(session, exchange, error);
         self.edge.access_log.load().write(&line);
         self.edge.measures.ended(session, exchange, &line);
+        if let Some(trace) = &exchange.trace {
+            trace.told(exchange, &line);
+        }
         let body_bytes = line.body_bytes;
         if error.is_none() {
             ready::complete(session, body_bytes);

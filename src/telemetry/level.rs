@@ -17,8 +17,8 @@ use crate::config::values::parse_log_level;
 use crate::config::{Log, Mask};
 
 /// Of the libraries only what a person has to act on.
-/// Pingora's listeners say once a second that they can't accept; `edge::open_files` says it once.
-const LIBRARIES: &str = "pingora_core=error,pingora_core::services::listening=off,pingora_proxy=error,pingora_cache=error,h2=error,rustls=error,tokio_postgres=warn,refinery_core=warn";
+/// Our spans are for traces alone. Pingora's listeners say once a second that they can't accept; `edge::open_files` says it once.
+const LIBRARIES: &str = "otel=off,pingora_core=error,pingora_core::services::listening=off,pingora_proxy=error,pingora_cache=error,h2=error,rustls=error,tokio_postgres=warn,refinery_core=warn";
 
 /// Logging that runs. Cheap to clone.
 #[derive(Clone)]

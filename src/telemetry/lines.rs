@@ -45,14 +45,20 @@ where
         let mut line = String::with_capacity(256);
         self.inner
             .format_event(context, Writer::new(&mut line), event)?;
-        request::with_id(|id| add_id(&mut line, id, self.format));
+        request::with_id(|id, traced| {
+            if let Some(traced) = traced {
+                let trace = traced.trace().to_string();
+                add(&mut line, "trace_id", &trace, self.format);
+            }
+            add(&mut line, "request_id", id, self.format);
+        });
         writer.write_str(&redaction::redact(&line, &self.mask.load(), self.format))
     }
 }
 
-/// Puts `id` at the end of `line`, unless the event itself has told it.
-fn add_id(line: &mut String, id: &str, format: LogFormat) {
-    if line.contains("request_id") {
+/// Puts `field` at the end of `line`, unless the event itself has told it.
+fn add(line: &mut String, field: &str, id: &str, format: LogFormat) {
+    if line.contains(field) {
         return;
     }
     let kept = line.trim_end_matches('\n');
@@ -60,12 +66,12 @@ fn add_id(line: &mut String, id: &str, format: LogFormat) {
     match format {
         LogFormat::Text => {
             line.truncate(kept.len());
-            let _ = writeln!(line, " request_id={id}");
+            let _ = writeln!(line, " {field}={id}");
         }
         LogFormat::Json => {
             if let Some(object) = kept.strip_suffix('}') {
                 line.truncate(object.len());
-                let _ = writeln!(line, ",\"request_id\":\"{id}\"}}");
+                let _ = writeln!(line, ",\"{field}\":\"{id}\"}}");
             }
         }
     }
@@ -95,7 +101,7 @@ mod tests {
             ),
         ] {
             let mut line = line.to_owned();
-            add_id(&mut line, "abc", format);
+            add(&mut line, "request_id", "abc", format);
             assert_eq!(line, told);
         }
     }

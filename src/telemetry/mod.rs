@@ -6,7 +6,7 @@
 //!    must not be seen ([`redaction`]). [`panics`] become lines as well.
 //! 3. [`output`] writes it.
 //!
-//! What anybody outside can make happen as often as they like is [counted](Tally) and told at most once
+//! [`traces`] go elsewhere. What anybody outside can make happen as often as they like is [counted](Tally) and told at most once
 //! a minute.
 
 mod level;
@@ -16,6 +16,7 @@ mod panics;
 mod redaction;
 pub mod request;
 mod tally;
+pub mod traces;
 
 use std::sync::Arc;
 
@@ -26,19 +27,24 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
-use crate::config::{Log, LogFormat};
+use crate::config::{Config, LogFormat};
 
 pub use level::{Level, Logging};
 pub use output::Output;
 pub use tally::Tally;
 
 use lines::Lines;
+use traces::{OfSampledRequests, Spans};
 
 /// Sends `tracing` events, and those of libraries that use `log`, to `output`.
 ///
 /// # Errors
 /// `log.level` is no filter, or logging was started before.
-pub fn start(log: &Log, output: &Output) -> anyhow::Result<Logging> {
+pub fn start(config: &Config, output: &Output) -> anyhow::Result<Logging> {
+    let log = &config.log;
+    // Without a collector no span is ever made.
+    let spans = config.telemetry.otlp.as_ref();
+    let spans = spans.map(|_| Spans.with_filter(OfSampledRequests));
     let mask = Arc::new(ArcSwap::from_pointee(log.mask.clone()));
     let (filter, handle) = reload::Layer::new(level::filter(&log.level)?);
     let layer = tracing_subscriber::fmt::layer().with_ansi(false);
@@ -63,6 +69,7 @@ pub fn start(log: &Log, output: &Output) -> anyhow::Result<Logging> {
     };
     tracing_subscriber::registry()
         .with(layer.with_filter(filter))
+        .with(spans)
         .try_init()
         .map_err(|error| anyhow!("cannot start logging: {error}"))?;
     std::panic::set_hook(Box::new(panics::log));

@@ -38,5 +38,6 @@ mod signals;
 mod smoke;
 mod support;
 mod tls;
+mod traces;
 mod two_instances;
 mod upstream;

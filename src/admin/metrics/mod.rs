@@ -49,6 +49,7 @@ pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResp
     policies(&mut out, &subject.edge);
     ready_answers(&mut out, &subject.edge);
     cached_answers(&mut out, &subject.edge.cached_answers().figures());
+    spans(&mut out, &subject.edge);
     ([(CONTENT_TYPE, FORMAT)], out.text)
 }
 
@@ -187,6 +188,18 @@ fn cached_answers(out: &mut Exposition, cache: &CacheFigures) {
         "Memory that cached answers take, of server.cached_answers.",
     );
     out.sample(&[], cache.bytes);
+}
+
+fn spans(out: &mut Exposition, edge: &Figures) {
+    let Some(spans) = edge.spans() else {
+        return;
+    };
+    out.counter(
+        "unibody_trace_spans_total",
+        "Spans that telemetry.otlp has taken, and those that were lost.",
+    );
+    out.sample(&[("outcome", "sent")], spans.sent);
+    out.sample(&[("outcome", "dropped")], spans.dropped);
 }
 
 /// A certificate for addresses alone has no name: its file tells it from others.

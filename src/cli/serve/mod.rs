@@ -47,7 +47,7 @@ pub(super) fn run(config: Option<&Path>) -> Outcome {
     let config = source.load();
     let config = Arc::new(config.map_err(|mistakes| Failure::Config(mistakes.to_string()))?);
     let output = Output::stdout().context("cannot start logging")?;
-    let logging = telemetry::start(&config.log, &output)?;
+    let logging = telemetry::start(&config, &output)?;
     edge::open_files::prepare(&config);
     let runtime = runtime(&config)?;
     let outcome = runtime.block_on(serve(source, config, logging, &output));

@@ -189,6 +189,7 @@ fn every_key_is_printed() {
                     "eab_hmac_key_file",
                     "webhook_file",
                     "basic_auth_file",
+                    "headers_file",
                 ]
                 .contains(&key.name) =>
                 {

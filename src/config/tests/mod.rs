@@ -10,6 +10,7 @@ mod mistakes;
 mod planned;
 mod policy;
 mod routes;
+mod telemetry;
 
 use std::path::Path;
 

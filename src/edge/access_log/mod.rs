@@ -92,6 +92,16 @@ impl AccessLog {
     }
 }
 
+impl Request<'_> {
+    /// `2` or `1.1`.
+    pub(crate) fn protocol_version(&self) -> &'static str {
+        match self.version {
+            Version::HTTP_2 => "2",
+            version => &super::access_log::version(version)["HTTP/".len()..],
+        }
+    }
+}
+
 impl<'a> Line<'a> {
     /// An exchange that came as far as a request.
     pub(crate) fn answered(

@@ -19,7 +19,8 @@ use crate::edge::connection::Peer;
 use crate::edge::measure::RouteCells;
 use crate::edge::ready::{Patches, Question, Recording, Shape, Sought, Tape};
 use crate::edge::snapshot::Snapshot;
-use crate::edge::{Edge, cache, clock};
+use crate::edge::{Edge, cache, clock, trace};
+use crate::telemetry::traces::Incoming;
 
 /// What became of a request at the door.
 pub(super) enum Outcome {
@@ -35,6 +36,8 @@ pub(super) enum Outcome {
 struct Reply {
     client: IpAddr,
     id: String,
+    is_https: bool,
+    incoming: Option<Incoming>,
     status: u16,
     body_bytes: u64,
     /// Where it is counted.
@@ -149,6 +152,8 @@ fn seek(
         Sought::Found((status, body_bytes, cells, is_cached, rest)) => Sought::Found(Reply {
             client: caller.client.address,
             id: caller.id,
+            is_https: caller.is_https,
+            incoming: caller.incoming,
             status,
             body_bytes,
             cells,
@@ -163,7 +168,7 @@ fn seek(
 fn log(edge: &Edge, head: &[u8], simple: &Simple, reply: &Reply, body_bytes: u64, took: Duration) {
     // The strict reading has let only ASCII through in these.
     let text = |span: simple::Span| std::str::from_utf8(span.read(head)).unwrap_or_default();
-    edge.access_log.load().write(&Line {
+    let line = Line {
         client: reply.client,
         // What somebody has to sign in for is never ready.
         user: None,
@@ -181,5 +186,10 @@ fn log(edge: &Edge, head: &[u8], simple: &Simple, reply: &Reply, body_bytes: u64
         tries: None,
         cache: reply.is_cached.then_some(cache::Outcome::Hit),
         id: &reply.id,
-    });
+    };
+    edge.access_log.load().write(&line);
+    if let Some(tracer) = &edge.traces {
+        let mask = &edge.snapshot.load().config.log.mask;
+        trace::told_of_ready(tracer, reply.incoming, &line, reply.is_https, mask);
+    }
 }

@@ -24,6 +24,8 @@ use crate::edge::connection::Peer;
 use crate::edge::measure::RouteCells;
 use crate::edge::ready::{Heeded, Question, Recorder, Recording, Shape, Sought};
 use crate::edge::snapshot::Snapshot;
+use crate::edge::trace;
+use crate::telemetry::traces::Incoming;
 
 /// What became of a request.
 #[expect(
@@ -51,6 +53,8 @@ struct Simple<'a> {
 struct Reply {
     client: IpAddr,
     id: String,
+    is_https: bool,
+    incoming: Option<Incoming>,
     head: Box<ResponseHeader>,
     body: Bytes,
     /// Where it is counted.
@@ -123,6 +127,8 @@ fn seek(
         Sought::Found(((head, body), cells, is_cached)) => Sought::Found(Reply {
             client: caller.client.address,
             id: caller.id,
+            is_https: caller.is_https,
+            incoming: caller.incoming,
             head,
             body,
             cells,
@@ -154,7 +160,7 @@ async fn give(edge: Arc<Edge>, mut session: HttpSession, reply: Reply, started: 
         edge.cache.note(cache::Outcome::Hit);
     }
     reply.cells.count_ready(is_head, status, took, body_bytes);
-    edge.access_log.load().write(&Line {
+    let line = Line {
         client: reply.client,
         // What somebody has to sign in for is never ready.
         user: None,
@@ -172,7 +178,12 @@ async fn give(edge: Arc<Edge>, mut session: HttpSession, reply: Reply, started: 
         tries: None,
         cache: reply.is_cached.then_some(cache::Outcome::Hit),
         id: &reply.id,
-    });
+    };
+    edge.access_log.load().write(&line);
+    if let Some(tracer) = &edge.traces {
+        let mask = &edge.snapshot.load().config.log.mask;
+        trace::told_of_ready(tracer, reply.incoming, &line, reply.is_https, mask);
+    }
 }
 
 async fn send(session: &mut HttpSession, head: Box<ResponseHeader>, body: Bytes) -> Result<()> {

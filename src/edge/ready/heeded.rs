@@ -112,6 +112,7 @@ fn kind(name: &str) -> Kind {
         9 if is("forwarded") => Kind::Forwarding,
         10 if is("connection") => Kind::Connection,
         10 if is("user-agent") => Kind::UserAgent,
+        11 if is("traceparent") => Kind::Forwarding,
         12 if is("x-request-id") => Kind::Forwarding,
         13 if is("cache-control") => Kind::Freshness,
         13 if is("if-none-match") => Kind::NoneMatch,

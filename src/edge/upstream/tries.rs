@@ -187,6 +187,20 @@ impl Try {
         &self.endpoint.label
     }
 
+    /// When it began.
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// `https` or `http`.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.endpoint.peer.is_tls() {
+            "https"
+        } else {
+            "http"
+        }
+    }
+
     /// To the connection; `None` where a kept one was used.
     pub(crate) fn connected(&self) -> Option<Duration> {
         self.connected

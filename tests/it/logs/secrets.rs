@@ -133,7 +133,7 @@ async fn no_secret_of_a_request_or_of_the_configuration_is_ever_told() {
         }
         // It has said what it could, and what is left is still to be read.
         for words in [
-            "pingora",
+            "Request header",
             "token=***",
             "ejected",
             "the database is unavailable",

@@ -5,6 +5,7 @@ pub mod breakable;
 pub mod browser;
 pub mod clock;
 pub mod codings;
+pub mod collector;
 pub mod command;
 pub mod database;
 pub mod disk;

@@ -118,6 +118,11 @@ impl Upstream {
             .expect("a request at the upstream")
     }
 
+    /// A request that was read already, if there is one.
+    pub fn request_that_came(&self) -> Option<Received> {
+        self.requests.try_recv().ok()
+    }
+
     /// Whether a request was read that nobody has asked for.
     pub fn has_more_requests(&self) -> bool {
         self.requests.try_recv().is_ok()
