@@ -13,6 +13,7 @@ mod certs_commands;
 mod check;
 mod commands;
 mod compared;
+mod dashboard;
 mod doctor;
 mod door;
 mod drain;
