@@ -3,7 +3,9 @@
 //! Two ways lead there. A name of the attacker's that suddenly means this machine (DNS rebinding)
 //! makes a page the same origin as this listener, so the `Host` must be one that no attacker owns.
 //! And any page may send a form anywhere, so a foreign `Origin` is refused; [`renew`](super::renew)
-//! takes JSON only, which a form cannot send.
+//! takes JSON only, which a form cannot send. What a page embeds, such as pictures, comes without an
+//! `Origin`: browsers say of that whether another site asked (`Sec-Fetch-Site`), else such a page could
+//! take all seats at the dashboard. Only links may lead here from anywhere.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,12 +14,19 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, HOST, HeaderMap, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use http::uri::Authority;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
-/// Yesterday's state is of no use, and browsers shall take nothing here for a page.
-const ALWAYS: [(http::HeaderName, HeaderValue); 2] = [
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+
+/// Yesterday's state is of no use; browsers shall guess no types, and give nothing here to other sites.
+const ALWAYS: [(HeaderName, HeaderValue); 3] = [
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
 ];
 
 /// Lets a request to the listener at `address` through, or refuses it.
@@ -32,7 +41,7 @@ pub(super) async fn pass(address: SocketAddr, request: Request, next: Next) -> R
 
 /// Why a request with these headers gets no answer.
 fn refuse(address: SocketAddr, headers: &HeaderMap) -> Option<&'static str> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(HOST).unwrap_or_default();
     let known = host
         .parse::<Authority>()
@@ -44,7 +53,11 @@ fn refuse(address: SocketAddr, headers: &HeaderMap) -> Option<&'static str> {
     }
     let foreign = headers.contains_key(ORIGIN)
         && text(ORIGIN).and_then(|origin| origin.strip_prefix("http://")) != Some(host);
-    foreign.then_some("web pages of other sites get no answer here")
+    // Empty where the browser doesn't say, or is none.
+    let site = text(SEC_FETCH_SITE).unwrap_or_default();
+    let is_link = text(SEC_FETCH_DEST) == Some("document");
+    let embedded = !matches!(site, "" | "none" | "same-origin") && !is_link;
+    (foreign || embedded).then_some("web pages of other sites get no answer here")
 }
 
 /// Whether nobody but us can be meant by `host`. An address cannot be made to mean another machine,
@@ -115,6 +128,28 @@ mod tests {
             ]);
             let passed = refuse("127.0.0.1:9180".parse().unwrap(), &headers).is_none();
             assert_eq!(passed, expected, "{origin}");
+        }
+    }
+
+    #[test]
+    fn other_sites_may_link_and_not_embed() {
+        let table = [
+            ("none", "document", true, "typed into the address bar"),
+            ("same-origin", "empty", true, "our own page's stream"),
+            ("cross-site", "document", true, "a link in a runbook"),
+            ("cross-site", "image", false, "a picture that is our stream"),
+            ("same-site", "empty", false, "another port's script"),
+            ("cross-site", "iframe", false, "a frame"),
+            ("", "", true, "no browser"),
+        ];
+        for (site, dest, expected, why) in table {
+            let headers = HeaderMap::from_iter([
+                (HOST, HeaderValue::from_static("localhost:9180")),
+                (SEC_FETCH_SITE, HeaderValue::from_static(site)),
+                (SEC_FETCH_DEST, HeaderValue::from_static(dest)),
+            ]);
+            let passed = refuse("127.0.0.1:9180".parse().unwrap(), &headers).is_none();
+            assert_eq!(passed, expected, "{why}");
         }
     }
 }

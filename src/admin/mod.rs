@@ -2,18 +2,24 @@
 //!
 //! 1. [`bind`] takes `server.admin` before anything is started, [`serve`] answers there until the end.
 //! 2. [`guard`] lets through what no web page of somebody else can have sent.
-//! 3. [`status`] is everything as JSON, [`metrics`] the figures for Prometheus; [`renew`], [`reload`],
-//!    [`log`] and [`purge`] are what can be asked for.
+//! 3. [`status`] is everything as JSON with what is wrong in front ([`troubles`]), [`metrics`] the
+//!    figures for Prometheus, [`dashboard`] all of it for the eye, with the last ten minutes that the
+//!    [`sampler`] remembers; [`renew`], [`reload`], [`log`] and [`purge`] are what can be asked for.
 //!
 //! Whoever reaches the listener may use it: it is for this machine or a private network.
 
+mod dashboard;
 mod guard;
 pub mod log;
 mod metrics;
 pub mod purge;
 pub mod reload;
 pub mod renew;
+mod sampler;
 pub mod status;
+pub mod troubles;
+
+pub use self::sampler::traffic;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -38,7 +44,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::ServiceExt;
 
+use self::dashboard::Teller;
 use self::reload::Reloads;
+use self::sampler::Sampler;
 use crate::backup::task::Keeper;
 use crate::certificates::Certificates;
 use crate::config::Config;
@@ -57,6 +65,11 @@ const BODY: Duration = Duration::from_secs(10);
 const MAX_BODY: usize = 16 * 1024;
 /// Between two attempts to accept, when the system has no more sockets.
 const BREATH: Duration = Duration::from_millis(100);
+/// For the last words of streams, at the end.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How long what was sent may stay unacknowledged: a laptop that was closed leaves no connection behind.
+#[cfg(target_os = "linux")]
+const UNHEARD: Duration = Duration::from_secs(30);
 
 /// What there is to tell of.
 #[derive(Clone)]
@@ -81,16 +94,6 @@ pub struct Subject {
     pub reloads: Arc<Reloads>,
 }
 
-/// What there is to tell of now; each request is answered from one [`Subject`].
-#[derive(Clone)]
-struct Current(Arc<ArcSwap<Subject>>);
-
-impl FromRef<Current> for Arc<Subject> {
-    fn from_ref(current: &Current) -> Self {
-        current.0.load_full()
-    }
-}
-
 /// The addresses really bound.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Listeners {
@@ -100,6 +103,22 @@ pub struct Listeners {
     pub https: Vec<SocketAddr>,
     /// The listener that tells of it.
     pub admin: SocketAddr,
+}
+
+/// What those who answer share. What there is to tell of may change; each request is answered from one
+/// [`Subject`].
+#[derive(Clone)]
+struct Shared {
+    subject: Arc<ArcSwap<Subject>>,
+    sampler: Arc<Sampler>,
+    teller: Arc<Teller>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl FromRef<Shared> for Arc<Subject> {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.subject.load_full()
+    }
 }
 
 /// Binds `server.admin`; `None` where that is switched off.
@@ -126,12 +145,24 @@ pub fn serve(
     let listener = bound
         .into_tokio()
         .with_context(|| format!("cannot prepare the socket of {address}"))?;
-    let router = router(Current(subject), address);
-    Ok(tokio::spawn(accept(listener, router, stopped)))
+    let shared = Shared {
+        sampler: Arc::new(Sampler::new(Arc::clone(&subject))),
+        teller: Arc::new(Teller::new()),
+        subject,
+        stopped: stopped.clone(),
+    };
+    let router = router(shared.clone(), address);
+    Ok(tokio::spawn(async move {
+        tokio::join!(
+            accept(listener, router, stopped.clone()),
+            shared.sampler.keep_sampling(stopped.clone()),
+            shared.teller.keep_telling(&shared, stopped),
+        );
+    }))
 }
 
-fn router(current: Current, address: SocketAddr) -> Router {
-    Router::<Current>::new()
+fn router(shared: Shared, address: SocketAddr) -> Router {
+    dashboard::routes()
         .route("/status", get(status::answer))
         .route("/metrics", get(metrics::answer))
         .route(renew::PATH, post(renew::answer))
@@ -139,19 +170,18 @@ fn router(current: Current, address: SocketAddr) -> Router {
         .route(log::PATH, get(log::answer).post(log::change))
         .route(purge::PATH, post(purge::answer))
         .fallback(|| async {
-            let words = "not here; GET /status and GET /metrics are\n";
+            let words = "not here; GET /, GET /status and GET /metrics are\n";
             (StatusCode::NOT_FOUND, words)
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::from_fn(move |request, next| {
             guard::pass(address, request, next)
         }))
-        .with_state(current)
+        .with_state(shared)
 }
 
 async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
-    // Dropped at the end, and the connections with it: what is asked here is asked again.
     let mut connections = JoinSet::new();
     loop {
         let next = async {
@@ -161,11 +191,12 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
         };
         let (permit, accepted) = tokio::select! {
             next = next => next,
-            _ = stopped.wait_for(|stop| *stop) => return,
+            _ = stopped.wait_for(|stop| *stop) => break,
         };
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((socket, _)) => {
+                give_up_on_the_silent(&socket);
                 let router = router.clone();
                 connections.spawn(async move {
                     converse(socket, router).await;
@@ -178,6 +209,27 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
             }
         }
     }
+    // A successor may be waiting for the address.
+    drop(listener);
+    // Then the connections are dropped: what is asked here is asked again.
+    let _ = timeout(FAREWELL, async {
+        while connections.join_next().await.is_some() {}
+    })
+    .await;
+}
+
+/// Otherwise the system waits a quarter of an hour for a peer that is gone.
+fn give_up_on_the_silent(socket: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    {
+        let patience = u32::try_from(UNHEARD.as_millis()).unwrap_or(u32::MAX);
+        let option = nix::sys::socket::sockopt::TcpUserTimeout;
+        if let Err(error) = nix::sys::socket::setsockopt(socket, option, &patience) {
+            tracing::debug!(%error, "a connection to the admin listener keeps the system's patience");
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
 }
 
 async fn converse(socket: TcpStream, router: Router) {

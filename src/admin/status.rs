@@ -1,7 +1,5 @@
 //! `GET /status`: everything the server knows of itself, as JSON.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -9,16 +7,23 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::reload::History;
-use super::{Listeners, Subject};
+use super::sampler::traffic::{RouteTraffic, Traffic, Unrouted};
+use super::sampler::{self, process};
+use super::troubles::{Trouble, troubles};
+use super::{Listeners, Shared, Subject};
 use crate::backup::task;
 use crate::certificates::Summary;
 use crate::certificates::acme::Seen;
 use crate::config::{self, Action, Config, Mask};
+use crate::database::Database;
 use crate::edge::upstream::Facts;
 
 /// What `/status` answers. Times are RFC 3339.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
+    /// What is wrong, the worst first; nothing when all is fine.
+    #[serde(default)]
+    pub troubles: Vec<Trouble>,
     /// Of the program.
     pub version: String,
     /// Since when the process runs.
@@ -28,6 +33,15 @@ pub struct Status {
     pub configuration: History,
     /// The addresses really bound.
     pub listeners: Listeners,
+    /// What the requests of visitors were.
+    #[serde(default)]
+    pub traffic: AllTraffic,
+    /// Those of visitors.
+    #[serde(default)]
+    pub connections: Connections,
+    /// What the process takes of its machine.
+    #[serde(default)]
+    pub process: Process,
     /// In the order of the file.
     pub routes: Vec<Route>,
     /// In the order of their names.
@@ -42,8 +56,39 @@ pub struct Status {
     pub certificates: Vec<Certificate>,
 }
 
+/// Requests of all routes together.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AllTraffic {
+    /// Since the process started.
+    pub since_start: Traffic,
+    /// Of the last minute or a little more.
+    pub last_minute: Traffic,
+    /// Requests that came to no route, and are in neither of these.
+    pub unrouted: Unrouted,
+}
+
+/// Connections of visitors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Open now.
+    pub open: u64,
+    /// `server.max_connections`.
+    pub max: u64,
+}
+
+/// What the process takes of its machine; `None` where that does not tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Bytes in RAM.
+    pub memory: Option<u64>,
+    /// Files and sockets.
+    pub open_files: Option<u64>,
+    /// How many of them there may be.
+    pub max_open_files: Option<u64>,
+}
+
 /// One route.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Route {
     /// The host it is limited to.
     pub host: Option<String>,
@@ -51,6 +96,12 @@ pub struct Route {
     pub path: String,
     /// What it does: `app`, `files DIRECTORY`, `upstream NAME`, `redirect TARGET`, `respond STATUS`.
     pub action: String,
+    /// Its requests since the process started. Routes that are written the same count together.
+    #[serde(default)]
+    pub since_start: Traffic,
+    /// Those of the last minute or a little more.
+    #[serde(default)]
+    pub last_minute: Traffic,
 }
 
 /// The servers of one upstream.
@@ -84,6 +135,22 @@ pub struct DatabaseState {
     pub ready: bool,
     /// Why it is not ready.
     pub reason: Option<String>,
+    /// The app's connections to it.
+    #[serde(default)]
+    pub pool: Option<Pool>,
+}
+
+/// Connections to the database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// `database.pool_size`.
+    pub max: u64,
+    /// Connected.
+    pub open: u64,
+    /// Lent to requests.
+    pub in_use: u64,
+    /// Requests that wait for one.
+    pub waiting: u64,
 }
 
 /// How backups are going.
@@ -136,6 +203,9 @@ pub struct Certificate {
     pub next_attempt: Option<OffsetDateTime>,
     /// Why the last attempt to renew or reload it failed; `None` when that went well.
     pub last_error: Option<String>,
+    /// What comes next, in words.
+    #[serde(default)]
+    pub next_step: String,
 }
 
 /// A certificate somewhere.
@@ -148,28 +218,59 @@ pub struct Held {
     pub not_after: OffsetDateTime,
 }
 
-pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> Json<Status> {
-    Json(status(&subject).await)
+pub(super) async fn answer(State(shared): State<Shared>) -> Json<Status> {
+    Json(status(&shared).await)
 }
 
-async fn status(subject: &Subject) -> Status {
-    Status {
+/// Takes at most two seconds.
+pub(super) async fn status(shared: &Shared) -> Status {
+    let subject = shared.subject.load_full();
+    let now = OffsetDateTime::now_utc();
+    let running = (now - subject.started).unsigned_abs();
+    let traffic = shared.sampler.traffic(running);
+    let files = process::open_files();
+    let mut status = Status {
+        troubles: Vec::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started: subject.started,
         configuration: subject.reloads.history(),
         listeners: subject.listeners.clone(),
-        routes: routes(&subject.config),
-        upstreams: upstreams(subject),
-        database: database(subject).await,
-        backup: backup(subject),
-        certificates: certificates(subject),
-    }
+        traffic: AllTraffic {
+            since_start: traffic.since_start,
+            last_minute: traffic.last_minute,
+            unrouted: traffic.unrouted,
+        },
+        connections: Connections {
+            open: sampler::connections(&subject.edge),
+            max: count(subject.config.server.max_connections),
+        },
+        process: Process {
+            memory: process::memory(),
+            open_files: files.map(|(open, _)| open),
+            max_open_files: files.map(|(_, most)| most),
+        },
+        routes: routes(&subject.config, &traffic.routes),
+        upstreams: upstreams(&subject),
+        database: database(&subject).await,
+        backup: backup(&subject),
+        certificates: certificates(&subject),
+    };
+    status.troubles = troubles(&status, now);
+    status
 }
 
-fn routes(config: &Config) -> Vec<Route> {
-    let each = config.routes.iter();
-    each.map(|route| Route::new(route, &config.log.mask))
-        .collect()
+fn routes(config: &Config, traffic: &[RouteTraffic]) -> Vec<Route> {
+    let told = |route: &config::Route| {
+        let mut told = Route::new(route, &config.log.mask);
+        let host = told.host.as_deref().unwrap_or_default();
+        let label = format!("{host}{}", told.path);
+        if let Some(found) = traffic.iter().find(|found| found.label == label) {
+            told.since_start = found.since_start.clone();
+            told.last_minute = found.last_minute.clone();
+        }
+        told
+    };
+    config.routes.iter().map(told).collect()
 }
 
 pub(super) fn upstreams(subject: &Subject) -> Vec<Upstream> {
@@ -187,6 +288,7 @@ pub(super) async fn database(subject: &Subject) -> DatabaseState {
     DatabaseState {
         ready: reason.is_none(),
         reason: reason.map(|reason| reason.to_string()),
+        pool: Some(Pool::of(&subject.database)),
     }
 }
 
@@ -204,6 +306,44 @@ pub(super) fn certificates(subject: &Subject) -> Vec<Certificate> {
 pub fn shown(at: OffsetDateTime) -> String {
     let seconds = at.replace_nanosecond(0).unwrap_or(at);
     seconds.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
+}
+
+fn count(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+impl Pool {
+    pub(super) fn of(database: &Database) -> Self {
+        let pool = database.figures();
+        Self {
+            max: count(pool.max),
+            open: count(pool.open),
+            in_use: count(pool.in_use),
+            waiting: count(pool.waiting),
+        }
+    }
+}
+
+impl Certificate {
+    /// What comes next, in words.
+    #[must_use]
+    pub fn next_step(&self) -> String {
+        let day = |at: OffsetDateTime| at.date().to_string();
+        match (self.source.as_str(), &self.stored, self.next_attempt) {
+            ("acme", None, Some(at)) => format!(
+                "the first one is ordered; else tried again at {}",
+                shown(at)
+            ),
+            ("acme", None, None) => "the first one is being ordered".to_owned(),
+            ("acme", Some(_), Some(at)) if self.last_error.is_some() => {
+                format!("renewal is tried again at {}", shown(at))
+            }
+            ("acme", Some(_), Some(at)) => format!("is renewed by itself on {}", day(at)),
+            ("acme", Some(_), None) => "is being renewed".to_owned(),
+            ("self-signed", ..) => "is made anew by itself 30 days before its end".to_owned(),
+            (file, ..) => format!("a new one in {file} is taken up by itself"),
+        }
+    }
 }
 
 impl From<Facts> for UpstreamServer {
@@ -238,7 +378,7 @@ impl From<task::Facts> for Backup {
 
 impl From<Summary> for Certificate {
     fn from(summary: Summary) -> Self {
-        Self {
+        let mut certificate = Self {
             names: summary.names,
             source: summary.source.to_string(),
             issuer: summary.issuer,
@@ -246,7 +386,10 @@ impl From<Summary> for Certificate {
             served: summary.seen.map(Held::from),
             next_attempt: summary.next_attempt,
             last_error: summary.last_error,
-        }
+            next_step: String::new(),
+        };
+        certificate.next_step = certificate.next_step();
+        certificate
     }
 }
 
@@ -271,6 +414,8 @@ impl Route {
                 Action::Redirect { to, .. } => format!("redirect {}", mask.covered(to)),
                 Action::Respond { status, .. } => format!("respond {}", status.as_u16()),
             },
+            since_start: Traffic::default(),
+            last_minute: Traffic::default(),
         }
     }
 }

@@ -182,6 +182,7 @@ impl From<Kept> for Certificate {
             served: None,
             next_attempt: kept.next_attempt,
             last_error: kept.last_error,
+            next_step: String::new(),
         }
     }
 }

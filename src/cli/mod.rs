@@ -20,6 +20,7 @@ mod seed;
 mod serve;
 mod status;
 mod table;
+mod units;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -1,22 +1,34 @@
-//! `unibody status`: what the running server says of itself.
+//! `unibody status`: what the running server says of itself, on one screen.
+//!
+//! First whether it is fine, and if not what to do; then the figures; then the lists, of which each is
+//! left out where it has nothing to say.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use indicatif::DecimalBytes;
+use time::OffsetDateTime;
 
 use super::Outcome;
 use super::ask;
 use super::certs::shown_as_table;
 use super::table::table;
-use crate::admin::status::{Backup, Status, shown};
+use super::units::{bytes, count, duration, rate, share, span};
+use crate::admin::reload::History;
+use crate::admin::status::{Backup, DatabaseState, Status, shown};
+use crate::admin::traffic::Traffic;
+use crate::admin::troubles::Severity;
 
 pub(super) const HELP: &str = "\
-Asks the server at server.admin; exit status 1 when there is no answer.
+Asks the server at server.admin; exit status 1 when there is no answer. What is wrong stands at the top,
+each with what to do about it. The same is drawn at http://127.0.0.1:9180 (server.admin).
 
 Examples:
   unibody status
-  unibody status --json | jq .database";
+  unibody status --json | jq .troubles";
+
+/// Routes that are listed; `--json` has all.
+const ROUTES: usize = 12;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -33,12 +45,40 @@ pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
         let json = serde_json::to_string_pretty(&status).map_err(anyhow::Error::from)?;
         println!("{json}");
     } else {
-        print!("{}", for_people(&status));
+        print!("{}", for_people(&status, OffsetDateTime::now_utc()));
     }
     Ok(())
 }
 
-fn for_people(status: &Status) -> String {
+fn for_people(status: &Status, now: OffsetDateTime) -> String {
+    let parts = [
+        verdict(status),
+        facts(status, now),
+        traffic(status),
+        routes(status),
+        servers(status),
+        shown_as_table(&status.certificates, true),
+    ];
+    let told: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    told.join("\n")
+}
+
+/// Whether it is fine.
+fn verdict(status: &Status) -> String {
+    if status.troubles.is_empty() {
+        return "everything is fine\n".to_owned();
+    }
+    let each = status.troubles.iter().map(|trouble| {
+        let mark = match trouble.severity {
+            Severity::Broken => "broken",
+            Severity::Warning => "warning",
+        };
+        format!("{mark:<9} {}\n          {}\n", trouble.what, trouble.remedy)
+    });
+    each.collect()
+}
+
+fn facts(status: &Status, now: OffsetDateTime) -> String {
     let addresses = |all: &[SocketAddr]| {
         let all: Vec<_> = all.iter().map(ToString::to_string).collect();
         if all.is_empty() {
@@ -47,83 +87,154 @@ fn for_people(status: &Status) -> String {
             all.join(", ")
         }
     };
-    let configuration = &status.configuration;
-    let loaded = match &configuration.last_error {
-        Some(why) => format!(
-            "loaded {}; the last reload failed:\n{why}",
-            shown(configuration.loaded)
+    let connections = status.connections;
+    let files = status.process.open_files.zip(status.process.max_open_files);
+    let memory = status.process.memory.map_or("unknown".to_owned(), bytes);
+    let files = files.map_or(String::new(), |(open, most)| {
+        format!(", {} of {} files open", count(open), count(most))
+    });
+    let facts = [
+        (
+            "unibody",
+            format!(
+                "{}, up {} since {}",
+                status.version,
+                span((now - status.started).unsigned_abs()),
+                shown(status.started)
+            ),
         ),
-        None => format!("loaded {}", shown(configuration.loaded)),
-    };
-    let waiting = match configuration.waiting.as_slice() {
-        [] => String::new(),
-        keys => format!("restart   needed for {}\n", keys.join(", ")),
-    };
-    let database = match &status.database.reason {
+        ("config", configuration(&status.configuration)),
+        ("http", addresses(&status.listeners.http)),
+        ("https", addresses(&status.listeners.https)),
+        (
+            "admin",
+            format!("{0}, dashboard at http://{0}", status.listeners.admin),
+        ),
+        ("database", database(&status.database)),
+        ("backup", backup(status.backup.as_ref())),
+        (
+            "clients",
+            format!(
+                "{} of {} connections open",
+                count(connections.open),
+                count(connections.max)
+            ),
+        ),
+        ("memory", format!("{memory}{files}")),
+    ];
+    let lines = facts.map(|(name, words)| format!("{name:<9} {words}\n"));
+    lines.concat()
+}
+
+fn configuration(history: &History) -> String {
+    let mut words = format!("loaded {}", shown(history.loaded));
+    if let Some(why) = &history.last_error {
+        // Writing to a string cannot fail, here and below.
+        let _ = write!(words, "; the last reload failed:\n{why}");
+    }
+    for key in &history.waiting {
+        let _ = write!(words, "\nrestart   needed for {key}");
+    }
+    words
+}
+
+fn database(database: &DatabaseState) -> String {
+    let state = match &database.reason {
         Some(reason) => format!("not ready: {reason}"),
         None => "ready".to_owned(),
     };
-    let backup = match &status.backup {
-        Some(backup) => backup_for_people(backup),
-        None => "not by the server".to_owned(),
+    match database.pool {
+        Some(pool) => format!(
+            "{state}; {} of {} connections in use, {} requests waiting",
+            pool.in_use, pool.max, pool.waiting
+        ),
+        None => state,
+    }
+}
+
+fn traffic(status: &Status) -> String {
+    let all = &status.traffic;
+    let row = |name: &str, traffic: &Traffic| {
+        [
+            name.to_owned(),
+            count(traffic.requests),
+            rate(traffic.rate()),
+            share(traffic.classes.server_error, traffic.requests),
+            duration(traffic.p50),
+            duration(traffic.p90),
+            duration(traffic.p99),
+        ]
     };
-    let routes: Vec<_> = status
-        .routes
+    let head = ["", "REQUESTS", "A SECOND", "FAILED", "P50", "P90", "P99"];
+    let rows = [
+        row("last minute", &all.last_minute),
+        row("since the start", &all.since_start),
+    ];
+    table(head, &rows)
+}
+
+/// Those with the most requests first.
+fn routes(status: &Status) -> String {
+    let mut routes: Vec<_> = status.routes.iter().collect();
+    routes.sort_by_key(|route| std::cmp::Reverse(route.since_start.requests));
+    let rows: Vec<_> = routes
         .iter()
+        .take(ROUTES)
         .map(|route| {
+            let traffic = &route.since_start;
             [
                 route.host.clone().unwrap_or_else(|| "any".to_owned()),
                 route.path.clone(),
                 route.action.clone(),
+                count(traffic.requests),
+                share(traffic.classes.server_error, traffic.requests),
+                duration(traffic.p99),
             ]
         })
         .collect();
-    let servers: Vec<_> = status
-        .upstreams
-        .iter()
-        .flat_map(|upstream| {
-            upstream
-                .servers
-                .iter()
-                .map(|server| (&upstream.name, server))
-        })
-        .map(|(upstream, server)| {
+    let mut text = table(
+        ["HOST", "PATH", "ACTION", "REQUESTS", "FAILED", "P99"],
+        &rows,
+    );
+    if routes.len() > ROUTES {
+        let _ = writeln!(text, "and {} more; --json has all", routes.len() - ROUTES);
+    }
+    text
+}
+
+fn servers(status: &Status) -> String {
+    let each = status.upstreams.iter().flat_map(|upstream| {
+        let servers = upstream.servers.iter();
+        servers.map(move |server| {
             [
-                upstream.clone(),
+                upstream.name.clone(),
                 server.address.clone(),
                 server.state.clone(),
                 server.running.to_string(),
-                server.requests.to_string(),
-                server.failed.to_string(),
+                count(server.requests),
+                count(server.failed),
             ]
         })
-        .collect();
-    let servers = if servers.is_empty() {
-        String::new()
-    } else {
-        let headings = [
-            "UPSTREAM", "SERVER", "STATE", "RUNNING", "REQUESTS", "FAILED",
-        ];
-        table(headings, &servers) + "\n"
-    };
-    format!(
-        "unibody {}, since {}\nconfig    {loaded}\n{waiting}http      {}\nhttps     {}\nadmin     {}\ndatabase  {database}\nbackup    {backup}\n\n{}\n{servers}{}",
-        status.version,
-        shown(status.started),
-        addresses(&status.listeners.http),
-        addresses(&status.listeners.https),
-        status.listeners.admin,
-        table(["HOST", "PATH", "ACTION"], &routes),
-        shown_as_table(&status.certificates, true),
-    )
+    });
+    let rows: Vec<_> = each.collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = [
+        "UPSTREAM", "SERVER", "STATE", "RUNNING", "REQUESTS", "FAILED",
+    ];
+    table(head, &rows)
 }
 
-fn backup_for_people(backup: &Backup) -> String {
+fn backup(backup: Option<&Backup>) -> String {
+    let Some(backup) = backup else {
+        return "not by the server".to_owned();
+    };
     let last = match &backup.last {
         Some(last) => format!(
             "last {} ({}, {:.1} s)",
             shown(last.finished),
-            DecimalBytes(last.bytes),
+            bytes(last.bytes),
             last.seconds
         ),
         None => "none yet".to_owned(),

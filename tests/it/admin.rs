@@ -155,6 +155,10 @@ async fn a_server_without_its_database_says_so() {
     let metrics = metrics(&server).await;
     assert!(metrics.contains("unibody_database_ready 0\n"), "{metrics}");
     let shown = String::from_utf8(server.ask(&["status"]).stdout).unwrap();
+    assert!(
+        shown.starts_with("broken    the app has no database: "),
+        "{shown}"
+    );
     assert!(shown.contains("database  not ready: "), "{shown}");
 }
 
@@ -239,7 +243,15 @@ fn switched_off_nothing_listens_and_the_command_says_so() {
 fn the_status_is_shown_to_people_and_to_programs() {
     let mut server = Setup::new().admin().start();
     let people = String::from_utf8(server.ask(&["status"]).stdout).unwrap();
-    for part in ["database  ready", "/static/", "self-signed", "STORED"] {
+    assert!(people.starts_with("everything is fine\n"), "{people}");
+    for part in [
+        "database  ready; 0 of 10 connections in use",
+        "last minute",
+        "since the start",
+        "/static/",
+        "self-signed",
+        "STORED",
+    ] {
         assert!(people.contains(part), "{part} in {people}");
     }
     let programs = server.ask(&["status", "--json"]).stdout;

@@ -15,6 +15,7 @@ mod certs_commands;
 mod check;
 mod commands;
 mod compared;
+mod dashboard;
 mod doctor;
 mod door;
 mod drain;

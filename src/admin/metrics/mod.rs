@@ -228,6 +228,7 @@ mod tests {
             served: None,
             next_attempt: None,
             last_error: Some("no \"way\"".to_owned()),
+            next_step: String::new(),
         };
         let mut out = Exposition::default();
         certificates(&mut out, &[certificate]);

@@ -139,14 +139,14 @@ fn assert_not_cut(page: &Browser, css: &str) {
 
 /// Text has the contrast that WCAG 2.2, section 1.4.3, asks for.
 #[track_caller]
-fn assert_readable(page: &Browser) {
+pub(super) fn assert_readable(page: &Browser) {
     let faint = page.evaluate(&format!(
         "(() => {{
             {CONTRAST}
             const hasText = (element) => element.matches('input, textarea')
                 || [...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
             return [...document.querySelectorAll('body *')]
-                .filter((element) => visible(element) && hasText(element) && !element.closest('.toast'))
+                .filter((element) => visible(element) && hasText(element) && !element.closest('.toast, noscript'))
                 .filter((element) => contrast(element) < 4.5)
                 .map((element) => `${{contrast(element)}}: ${{element.outerHTML}}`);
         }})()"
@@ -156,7 +156,7 @@ fn assert_readable(page: &Browser) {
 
 /// How light the page's ground is: 0 black, 1 white.
 #[track_caller]
-fn lightness(page: &Browser) -> f64 {
+pub(super) fn lightness(page: &Browser) -> f64 {
     let lightness = page.evaluate(&format!(
         "(() => {{ {CONTRAST} return luminance(ground(document.body)); }})()"
     ));
@@ -189,7 +189,7 @@ const CONTRAST: &str = "
 ";
 
 /// Keeps a picture of the page in the directory that `script/screenshot` names.
-fn picture(page: &Browser, name: &str) {
+pub(super) fn picture(page: &Browser, name: &str) {
     if let Some(directory) = std::env::var_os("UNIBODY_SCREENSHOTS") {
         let path = Path::new(&directory).join(name).with_extension("png");
         std::fs::write(path, page.screenshot()).unwrap();

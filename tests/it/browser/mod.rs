@@ -1,6 +1,8 @@
-//! The notes page in a real browser, over HTTPS, with a database of its own for each test.
+//! The pages in a real browser, with a database of its own for each test: the notes over HTTPS, and the
+//! admin listener's [`dashboard`].
 
 mod appearance;
+mod dashboard;
 mod keyboard;
 mod outage;
 mod safety;

@@ -27,6 +27,7 @@ pub mod key {
     pub const DOWN: char = '\u{e015}';
     pub const ENTER: char = '\u{e007}';
     pub const ESCAPE: char = '\u{e00c}';
+    pub const LEFT: char = '\u{e012}';
     pub const TAB: char = '\u{e004}';
     pub const UP: char = '\u{e013}';
 }

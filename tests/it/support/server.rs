@@ -267,7 +267,7 @@ impl Server {
     pub fn keep_ports(&self) {
         let path = self.path("config.toml");
         let mut config = std::fs::read_to_string(&path).unwrap();
-        for address in [self.http, self.https].into_iter().flatten() {
+        for address in [self.http, self.https, self.admin].into_iter().flatten() {
             config = config.replacen("127.0.0.1:0", &address.to_string(), 1);
         }
         std::fs::write(path, config).unwrap();

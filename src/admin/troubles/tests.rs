@@ -1,0 +1,227 @@
+use serde_json::{Value, json};
+use time::macros::datetime;
+
+use super::*;
+
+/// The troubles of a server that is fine except for `difference`, which replaces fields of its status.
+fn found(difference: &Value) -> Vec<Trouble> {
+    let mut status = json!({
+        "version": "1.0.0",
+        "started": "2026-01-01T00:00:00Z",
+        "configuration": configuration(None),
+        "listeners": { "http": [], "https": [], "admin": "127.0.0.1:9180" },
+        "traffic": traffic(1000, 0),
+        "connections": { "open": 10, "max": 100 },
+        "process": { "memory": 1, "open_files": 10, "max_open_files": 100 },
+        "routes": [],
+        "upstreams": [],
+        "database": { "ready": true, "reason": null },
+        "certificates": [],
+    });
+    for (name, value) in difference.as_object().unwrap() {
+        status[name] = value.clone();
+    }
+    let status: Status = serde_json::from_value(status).unwrap();
+    troubles(&status, datetime!(2026-06-01 0:00 UTC))
+}
+
+fn configuration(error: Option<&str>) -> Value {
+    let loaded = "2026-05-01T00:00:00Z";
+    json!({ "loaded": loaded, "reloads": 0, "failed": 0, "last_error": error, "waiting": [] })
+}
+
+fn minute(requests: u64, failed: u64) -> Value {
+    let classes =
+        json!({ "1xx": 0, "2xx": requests - failed, "3xx": 0, "4xx": 0, "5xx": failed, "left": 0 });
+    json!({ "seconds": 60.0, "requests": requests, "classes": classes, "p50": null, "p90": null, "p99": null })
+}
+
+fn traffic(requests: u64, failed: u64) -> Value {
+    let unrouted = json!({ "since_start": 0, "last_minute": 0 });
+    json!({ "since_start": minute(requests, failed), "last_minute": minute(requests, failed), "unrouted": unrouted })
+}
+
+fn route(path: &str, failed: u64) -> Value {
+    json!({ "host": "a.test", "path": path, "action": "app", "last_minute": minute(1000, failed) })
+}
+
+fn certificate(source: &str, not_after: &str) -> Value {
+    let held = json!({ "serial": "0A", "not_after": not_after });
+    json!({
+        "names": ["a.test"], "source": source, "issuer": "CA", "stored": held, "served": held,
+        "next_attempt": null, "last_error": null,
+    })
+}
+
+fn failing(source: &str, next: Option<&str>) -> Value {
+    let mut certificate = certificate(source, "2026-08-01T00:00:00Z");
+    certificate["last_error"] = "no way".into();
+    certificate["next_attempt"] = json!(next);
+    certificate
+}
+
+fn upstream(states: &[&str]) -> Value {
+    let servers = states.iter().enumerate().map(|(index, state)| {
+        json!({ "address": format!("10.0.0.{index}:80"), "state": state, "running": 0, "requests": 0, "failed": 0 })
+    });
+    json!([{ "name": "shop", "servers": servers.collect::<Vec<_>>() }])
+}
+
+/// How bad, what, and what to do; `None` for nothing.
+type Expected = Option<(Severity, &'static str, &'static str)>;
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "it is one table")]
+fn each_trouble_is_told_with_its_remedy_and_nothing_else_is() {
+    use Severity::{Broken, Warning};
+    let pool = |in_use, waiting| {
+        json!({ "database": { "ready": true, "reason": null,
+            "pool": { "max": 10, "open": 10, "in_use": in_use, "waiting": waiting } } })
+    };
+    let certificates = |certificate| json!({ "certificates": [certificate] });
+    let table: Vec<(Value, Expected, &str)> = vec![
+        (json!({}), None, "all is well"),
+        (
+            json!({ "database": { "ready": false, "reason": "refused" } }),
+            Some((Broken, "no database: refused", "unibody doctor")),
+            "the database is away",
+        ),
+        (
+            json!({ "traffic": traffic(1000, 10), "routes": [route("/", 1), route("/b", 9)] }),
+            Some((Broken, "10 of 1000 requests", "request id")),
+            "1 in 100 failed",
+        ),
+        (
+            json!({ "traffic": traffic(1000, 10), "routes": [route("/", 1), route("/b", 9)] }),
+            Some((Broken, "most of them at a.test/b (app)", "log")),
+            "and the route is named",
+        ),
+        (
+            json!({ "traffic": traffic(1001, 10), "routes": [route("/", 10)] }),
+            None,
+            "fewer failed",
+        ),
+        (
+            json!({ "traffic": traffic(2, 2), "routes": [route("/", 2)] }),
+            None,
+            "two failures at night are daily life",
+        ),
+        (
+            json!({ "upstreams": upstream(&["up", "up"]) }),
+            None,
+            "all servers are up",
+        ),
+        (
+            json!({ "upstreams": upstream(&["up", "ejected"]) }),
+            Some((
+                Warning,
+                "shop: 10.0.0.1:80 ejected, 1 of 2 servers left",
+                "own log",
+            )),
+            "one is left",
+        ),
+        (
+            json!({ "upstreams": upstream(&["ejected", "unhealthy"]) }),
+            Some((
+                Broken,
+                "no server is well (10.0.0.0:80 and 1 more",
+                "own log",
+            )),
+            "none is left",
+        ),
+        (
+            json!({ "upstreams": upstream(&["unhealthy"]) }),
+            Some((Broken, "unhealthy", "health check")),
+            "the check is what to look at",
+        ),
+        (
+            certificates(certificate("acme", "2026-06-09T00:00:00Z")),
+            None,
+            "eight days are enough",
+        ),
+        (
+            certificates(certificate("acme", "2026-06-07T00:00:00Z")),
+            Some((Warning, "ends on 2026-06-07", "unibody certs renew a.test")),
+            "six are not",
+        ),
+        (
+            certificates(certificate("/etc/a.pem", "2026-05-31T00:00:00Z")),
+            Some((Broken, "has ended", "into /etc/a.pem")),
+            "browsers refuse it",
+        ),
+        (
+            certificates(failing("acme", Some("2026-06-02T00:00:00Z"))),
+            Some((Warning, "no way", "again at 2026-06-02")),
+            "the CA refused",
+        ),
+        (
+            certificates(failing("/etc/a.pem", None)),
+            Some((Warning, "no way", "stays until")),
+            "the new file is broken",
+        ),
+        (
+            json!({ "configuration": configuration(Some("line 3: no\nline 9: neither")) }),
+            Some((
+                Warning,
+                "loaded at 2026-05-01T00:00:00Z stays in force: line 3: no",
+                "unibody check",
+            )),
+            "the file has mistakes",
+        ),
+        (pool(10, 0), None, "busy is not too busy"),
+        (pool(9, 1), None, "it is about to be lent one"),
+        (
+            pool(10, 4),
+            Some((Warning, "4 requests wait", "database.pool_size")),
+            "requests wait",
+        ),
+        (
+            json!({ "connections": { "open": 89, "max": 100 } }),
+            None,
+            "room enough",
+        ),
+        (
+            json!({ "connections": { "open": 90, "max": 100 } }),
+            Some((Warning, "90 of 100 connections", "server.max_connections")),
+            "nearly full",
+        ),
+        (
+            json!({ "connections": { "open": 100, "max": 100 } }),
+            Some((Broken, "all 100 connections", "server.max_connections")),
+            "full",
+        ),
+        (
+            json!({ "connections": { "open": 0, "max": 0 } }),
+            None,
+            "an older server tells none",
+        ),
+        (
+            json!({ "process": { "open_files": 95, "max_open_files": 100 } }),
+            Some((Warning, "95 of 100 files", "LimitNOFILE")),
+            "few files are left",
+        ),
+    ];
+    for (difference, expected, why) in table {
+        let found = found(&difference);
+        let Some((severity, what, remedy)) = expected else {
+            assert_eq!(found, [], "{why}");
+            continue;
+        };
+        let [trouble] = found.as_slice() else {
+            panic!("{why}: {found:?}");
+        };
+        assert_eq!(trouble.severity, severity, "{why}");
+        assert!(trouble.what.contains(what), "{why}: {trouble:?}");
+        assert!(trouble.remedy.contains(remedy), "{why}: {trouble:?}");
+    }
+}
+
+#[test]
+fn the_worst_comes_first() {
+    let found = found(&json!({
+        "upstreams": upstream(&["up", "ejected"]),
+        "certificates": [certificate("acme", "2026-05-31T00:00:00Z")],
+    }));
+    let severities: Vec<_> = found.iter().map(|trouble| trouble.severity).collect();
+    assert_eq!(severities, [Severity::Broken, Severity::Warning]);
+}
