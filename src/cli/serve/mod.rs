@@ -109,7 +109,7 @@ async fn serve(
                 },
                 certificates: Arc::clone(&certificates.certificates),
                 database: database.database.clone(),
-                backups: backups.as_ref().map(|backups| Arc::clone(&backups.keeper)),
+                backups: Arc::clone(&backups.keeper),
                 edge: edge.figures(),
                 reloads: Arc::clone(&reloads),
             }));
@@ -136,6 +136,7 @@ async fn serve(
         certificates,
         keeping,
         database: database.database.clone(),
+        backups: Arc::clone(&backups.keeper),
         reloads,
         logging,
         subject,
@@ -178,9 +179,7 @@ async fn serve(
         () = signals.stop() => tracing::warn!("second signal: stopping at once"),
     }
     keeping.cut().await;
-    if let Some(backups) = backups {
-        backups.ended().await;
-    }
+    backups.ended().await;
     database.stop().await;
     tracing::info!("stopped");
     Ok(())
