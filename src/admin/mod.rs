@@ -86,8 +86,8 @@ pub struct Subject {
     pub certificates: Arc<Certificates>,
     /// Where the notes are.
     pub database: Database,
-    /// Its backups, where the server makes any.
-    pub backups: Option<Arc<Keeper>>,
+    /// Its backups.
+    pub backups: Arc<Keeper>,
     /// What the visitors' listeners count.
     pub edge: Figures,
     /// How the configuration is read again.

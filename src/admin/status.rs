@@ -293,7 +293,7 @@ pub(super) async fn database(subject: &Subject) -> DatabaseState {
 }
 
 pub(super) fn backup(subject: &Subject) -> Option<Backup> {
-    Some(subject.backups.as_ref()?.facts().into())
+    Some(subject.backups.facts()?.into())
 }
 
 pub(super) fn certificates(subject: &Subject) -> Vec<Certificate> {
@@ -358,10 +358,10 @@ impl From<Facts> for UpstreamServer {
     }
 }
 
-impl From<task::Facts> for Backup {
-    fn from(facts: task::Facts) -> Self {
+impl From<(config::Schedule, task::Facts)> for Backup {
+    fn from((schedule, facts): (config::Schedule, task::Facts)) -> Self {
         Self {
-            schedule: facts.schedule,
+            schedule: schedule.to_string(),
             running: facts.running,
             last: facts.last.map(|last| LastBackup {
                 name: last.name,

@@ -44,10 +44,8 @@ const RETRIES: (Duration, Duration) = (Duration::from_mins(1), Duration::from_ho
 const FAREWELL: Duration = Duration::from_secs(20);
 
 /// How backups are going, for status and metrics.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
-    /// Such as `at 03:15 UTC`.
-    pub schedule: String,
     /// By whichever instance.
     pub last: Option<Last>,
     /// When the next one is due.
@@ -69,18 +67,21 @@ pub struct Scheduled {
 }
 
 impl Scheduled {
-    /// Begins to make the backups of `settings`, until `stopped` turns true; `None` where none are
-    /// asked for.
+    /// Begins to make the backups of `settings`, if any are asked for, until `stopped` turns true.
     #[must_use]
     pub fn start(
         settings: Option<&config::Backup>,
         database: &Database,
         stopped: watch::Receiver<bool>,
-    ) -> Option<Self> {
-        let keeper = Arc::new(Keeper::new(settings?));
+    ) -> Self {
+        let keeper = Arc::new(Keeper {
+            settings: watch::Sender::new(settings.cloned()),
+            facts: Mutex::default(),
+            panics: Panics::default(),
+        });
         let (source, running) = (Source::of(database), Arc::clone(&keeper));
         let task = tokio::spawn(async move { running.run(source, stopped).await });
-        Some(Self { keeper, task })
+        Self { keeper, task }
     }
 
     /// Waits until what was half made has been removed.
@@ -94,31 +95,28 @@ impl Scheduled {
 /// The task that makes backups, and what is known of it.
 #[derive(Debug)]
 pub struct Keeper {
-    settings: config::Backup,
+    settings: watch::Sender<Option<config::Backup>>,
     facts: Mutex<Facts>,
     panics: Panics,
 }
 
 impl Keeper {
-    fn new(settings: &config::Backup) -> Self {
-        Self {
-            settings: settings.clone(),
-            facts: Mutex::new(Facts {
-                schedule: settings.schedule.to_string(),
-                last: None,
-                next: None,
-                running: false,
-                failures: 0,
-                last_error: None,
-            }),
-            panics: Panics::default(),
-        }
+    /// Goes on as `settings` say; a backup that is just being made is finished as it was begun.
+    pub fn follow(&self, settings: Option<&config::Backup>) {
+        self.settings.send_if_modified(|current| {
+            if current.as_ref() == settings {
+                return false;
+            }
+            *current = settings.cloned();
+            true
+        });
     }
 
-    /// What is known now.
+    /// What is known now; `None` where no backups are asked for.
     #[must_use]
-    pub fn facts(&self) -> Facts {
-        self.facts.lock().clone()
+    pub fn facts(&self) -> Option<(Schedule, Facts)> {
+        let schedule = self.settings.borrow().as_ref()?.schedule;
+        Some((schedule, self.facts.lock().clone()))
     }
 
     /// Makes backups until `stopped` turns true; what is half made then is removed.
@@ -142,49 +140,59 @@ impl Keeper {
     }
 
     async fn keep(&self, source: &Source, mut stop: watch::Receiver<bool>) {
-        let (first, longest) = RETRIES;
-        let first = match self.settings.schedule {
-            Schedule::Every(every) => first.min(every),
-            Schedule::At(_) => first,
-        };
-        let mut pause = first;
+        let mut following = self.settings.subscribe();
+        let mut failed = 0;
         loop {
-            match self.round(source, &mut stop).await {
-                Ok(wait) => {
-                    pause = first;
-                    sleep(wait).await;
-                }
-                Err(_) if *stop.borrow() => return,
-                Err(error) => {
-                    let words = format!("{error:#}");
-                    tracing::error!("backup: {words}; the next attempt is in {pause:?}");
-                    {
-                        let mut facts = self.facts.lock();
-                        facts.failures += 1;
-                        facts.last_error = Some(words);
-                        facts.next = Some(OffsetDateTime::now_utc() + pause);
+            let settings = following.borrow_and_update().clone();
+            let wait = match &settings {
+                None => Duration::MAX,
+                Some(settings) => match self.round(settings, source, &mut stop).await {
+                    Ok(wait) => {
+                        failed = 0;
+                        wait
                     }
-                    sleep(pause).await;
-                    pause = (pause * 2).min(longest);
-                }
+                    Err(_) if *stop.borrow() => return,
+                    Err(error) => {
+                        failed += 1;
+                        let pause = pause(settings.schedule, failed);
+                        self.note(&error, pause);
+                        pause
+                    }
+                },
+            };
+            tokio::select! {
+                () = sleep(wait) => {}
+                // The sender is ours.
+                _ = following.changed() => failed = 0,
             }
         }
+    }
+
+    /// Tells and counts a failure.
+    fn note(&self, error: &anyhow::Error, pause: Duration) {
+        let words = format!("{error:#}");
+        tracing::error!("backup: {words}; the next attempt is in {pause:?}");
+        let mut facts = self.facts.lock();
+        facts.failures += 1;
+        facts.last_error = Some(words);
+        facts.next = Some(OffsetDateTime::now_utc() + pause);
     }
 
     /// Makes a backup if one is due; says how long to wait for the next look.
     async fn round(
         &self,
+        settings: &config::Backup,
         source: &Source,
         stop: &mut watch::Receiver<bool>,
     ) -> anyhow::Result<Duration> {
-        if let Some(wait) = self.wait(source).await? {
+        if let Some(wait) = self.wait(settings, source).await? {
             return Ok(wait);
         }
         let Some(_held) = source.database.try_lock(LOCK).await? else {
             return Ok(OTHERS);
         };
         // Somebody may have made it between the two looks.
-        if let Some(wait) = self.wait(source).await? {
+        if let Some(wait) = self.wait(settings, source).await? {
             return Ok(wait);
         }
         self.facts.lock().running = true;
@@ -193,7 +201,7 @@ impl Keeper {
                 tracing::debug!("backup: {step}");
             }
         });
-        let made = make(source, &self.settings, &told, stop).await;
+        let made = make(source, settings, &told, stop).await;
         self.facts.lock().running = false;
         let (made, name) = made?;
         tracing::info!(
@@ -207,11 +215,15 @@ impl Keeper {
     }
 
     /// How long to wait for the next look; `None` when a backup is due.
-    async fn wait(&self, source: &Source) -> anyhow::Result<Option<Duration>> {
+    async fn wait(
+        &self,
+        settings: &config::Backup,
+        source: &Source,
+    ) -> anyhow::Result<Option<Duration>> {
         let last = record::read(&source.database).await?;
         let now = OffsetDateTime::now_utc();
         let next = due(
-            self.settings.schedule,
+            settings.schedule,
             last.as_ref().map(|last| last.finished),
             now,
         );
@@ -221,6 +233,17 @@ impl Keeper {
         let wait = Duration::try_from(next - now).unwrap_or_default();
         Ok((!wait.is_zero()).then(|| wait.min(LOOK)))
     }
+}
+
+/// How long to wait after the `failed`th failure in a row: not longer than backups are apart at first.
+fn pause(schedule: Schedule, failed: u32) -> Duration {
+    let (first, longest) = RETRIES;
+    let first = match schedule {
+        Schedule::Every(every) => first.min(every),
+        Schedule::At(_) => first,
+    };
+    let doublings = failed.saturating_sub(1).min(30);
+    first.saturating_mul(1 << doublings).min(longest)
 }
 
 /// Makes the backup of `settings` now, whether or not it is due; says what it is called.
@@ -306,6 +329,35 @@ fn remove_superfluous(directory: &Path, keep: config::Keep) {
         match std::fs::remove_file(path) {
             Ok(()) => tracing::info!("backup: {} is removed, as keep_* say", path.display()),
             Err(error) => tracing::warn!("{} can't be removed: {error}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::Time;
+
+    use super::*;
+
+    #[test]
+    fn pauses_double_to_an_hour() {
+        let minutes = Duration::from_mins;
+        let daily = Schedule::At(Time::MIDNIGHT);
+        let table = [
+            (daily, 1, minutes(1), "the first"),
+            (daily, 2, minutes(2), "twice"),
+            (daily, 6, minutes(32), ""),
+            (daily, 7, minutes(60), "the longest"),
+            (daily, u32::MAX, minutes(60), "for ever"),
+            (
+                Schedule::Every(Duration::from_secs(5)),
+                1,
+                Duration::from_secs(5),
+                "as often as backups are due",
+            ),
+        ];
+        for (schedule, failed, expected, why) in table {
+            assert_eq!(pause(schedule, failed), expected, "{failed}: {why}");
         }
     }
 }

@@ -29,7 +29,7 @@ const KEYS: &[(&str, When)] = &[
     ("tls", Reloaded),
     ("acme", Reloaded),
     ("database", Restarted),
-    ("backup", Restarted),
+    ("backup", Reloaded),
     ("headers", Reloaded),
     ("compression", Reloaded),
     ("upstream", Reloaded),
@@ -55,7 +55,6 @@ impl Config {
         server.data_dir.clone_from(&started.server.data_dir);
         server.workers = started.server.workers;
         self.database.clone_from(&started.database);
-        self.backup.clone_from(&started.backup);
         self.log.format = started.log.format;
         self.telemetry.clone_from(&started.telemetry);
         self

@@ -12,6 +12,7 @@ use super::certificates::{Keeping, Ready};
 use super::source::Source;
 use crate::admin::reload::{Outcome, Reloads};
 use crate::admin::{Listeners, Subject};
+use crate::backup::task::Keeper;
 use crate::config::Config;
 use crate::database::Database;
 use crate::edge::{self, Addresses, View};
@@ -29,6 +30,7 @@ pub(super) struct Live {
     pub(super) certificates: Ready,
     pub(super) keeping: Keeping,
     pub(super) database: Database,
+    pub(super) backups: Arc<Keeper>,
     pub(super) reloads: Arc<Reloads>,
     pub(super) logging: Logging,
     /// What the admin listener tells of, if there is one.
@@ -106,6 +108,7 @@ impl Live {
         if let Err(error) = self.logging.configure(&config.log) {
             tracing::error!(%error, "log.level can't be changed");
         }
+        self.backups.follow(config.backup.as_ref());
         self.config = config;
         if let Some(subject) = &self.subject {
             subject.store(Arc::new(self.told_of(&subject.load())));

@@ -110,7 +110,7 @@ async fn serve(
                 },
                 certificates: Arc::clone(&certificates.certificates),
                 database: database.database.clone(),
-                backups: backups.as_ref().map(|backups| Arc::clone(&backups.keeper)),
+                backups: Arc::clone(&backups.keeper),
                 edge: edge.figures(),
                 reloads: Arc::clone(&reloads),
             }));
@@ -137,6 +137,7 @@ async fn serve(
         certificates,
         keeping,
         database: database.database.clone(),
+        backups: Arc::clone(&backups.keeper),
         reloads,
         logging,
         subject,
@@ -144,9 +145,7 @@ async fn serve(
     until_stopped(&mut live, &mut watching, &mut wishes, &mut signals).await;
     stopping.send_replace(true);
     stop(live, &mut signals).await;
-    if let Some(backups) = backups {
-        backups.ended().await;
-    }
+    backups.ended().await;
     database.stop().await;
     tracing::info!("stopped");
     Ok(())

@@ -7,7 +7,7 @@ use super::*;
 use crate::config::changes::{When, when};
 use crate::config::effective::Secrets;
 use crate::config::keys::{Kind, ROOT};
-use crate::config::{Backup, Changes, Destination, Keep, Schedule, Secret};
+use crate::config::{Changes, Secret};
 
 #[test]
 fn every_key_is_reloaded_or_waits_for_a_restart() {
@@ -49,26 +49,8 @@ fn every_key_is_reloaded_or_waits_for_a_restart() {
 
 #[test]
 fn what_waits_for_a_restart_stays_as_it_was() {
-    let mut started = good("");
-    started.backup = Some(Backup {
-        schedule: Schedule::At(time::Time::MIDNIGHT),
-        destination: Destination::Command("true".to_owned()),
-        keep: Keep::DEFAULT,
-        age_recipients: Vec::new(),
-        verify: true,
-    });
+    let started = good("");
     let mut other = good(FULL);
-    other.backup = Some(Backup {
-        schedule: Schedule::Every(std::time::Duration::from_hours(6)),
-        destination: Destination::Directory("/elsewhere".into()),
-        keep: Keep {
-            daily: 1,
-            weekly: 1,
-            monthly: 1,
-        },
-        age_recipients: vec!["age1".to_owned()],
-        verify: false,
-    });
     other.server.admin = None;
     other.server.data_dir = "/elsewhere".into();
     other.server.workers += 1;

@@ -18,13 +18,8 @@ fn every_note_comes_back_as_it_was() {
     assert_eq!(made.stdout, "", "that is for the backup itself");
     assert_eq!(site.files(), ["notes.dump"]);
     assert_eq!(names(&site.path("tmp")), [] as [&str; 0]);
-    let mode = site
-        .path("notes.dump")
-        .metadata()
-        .unwrap()
-        .permissions()
-        .mode();
-    assert_eq!(mode & 0o777, 0o600);
+    let file = site.path("notes.dump").metadata().unwrap();
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
     let scratch = "SELECT count(*) FROM pg_database WHERE datname LIKE 'unibody_scratch%'
                    AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datname = pg_database.datname)";
     // Other tests have theirs in use, or only just made.
@@ -45,6 +40,20 @@ fn every_note_comes_back_as_it_was() {
         .unibody(&["backup", "rehearse", "notes.dump"])
         .assert_status(0);
     assert!(rehearsed.stdout.contains("512 rows"), "{rehearsed:#?}");
+}
+
+#[test]
+fn standard_output_gets_it_when_it_is_verified() {
+    let site = Site::new();
+    insert_notes(&site.database);
+    let made = site.command(&["backup", "-"]).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    std::fs::write(site.path("notes.dump"), made.stdout).unwrap();
+    assert_eq!(names(&site.path("tmp")), [] as [&str; 0]);
+    let empty = TestDatabase::empty();
+    site.unibody_on(&empty, &["restore", "notes.dump"])
+        .assert_status(0);
+    assert_eq!(contents(&empty), contents(&site.database));
 }
 
 #[test]

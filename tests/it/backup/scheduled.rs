@@ -132,6 +132,32 @@ async fn a_command_gets_it_and_its_failure_is_told_and_made_good() {
 }
 
 #[tokio::test]
+async fn a_reload_begins_and_ends_them() {
+    let server = Setup::new().admin().start();
+    assert!(status(&server).await.is_null());
+    let path = server.path("config.toml");
+    let without = std::fs::read_to_string(&path).unwrap();
+    let reload = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let reloaded = server.ask(&["reload"]);
+        assert!(reloaded.status.success(), "{reloaded:?}");
+    };
+    let backup = "[backup]\nevery = \"1h\"\ndirectory = \"backups\"\n";
+    reload(&format!("{without}\n{backup}"));
+    until(&server, |status| !status["last"].is_null()).await;
+    assert_eq!(names(&server.path("backups")).len(), 1);
+    // What is due by the new interval is made at once, not after the old one.
+    reload(&format!("{without}\n{}", backup.replace("1h", "1s")));
+    let first = names(&server.path("backups"));
+    until(&server, |status| {
+        status["last"]["name"].as_str() != first.first().map(String::as_str)
+    })
+    .await;
+    reload(&without);
+    assert!(status(&server).await.is_null());
+}
+
+#[tokio::test]
 async fn of_two_instances_one_makes_it() {
     let database = TestDatabase::new();
     let shared = tempfile::tempdir().unwrap();
