@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::support::metrics::Metrics;
 use crate::support::server::Setup;
 
-fn read(path: &str) -> String {
+pub(super) fn read(path: &str) -> String {
     fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
@@ -33,7 +33,7 @@ fn explained() -> BTreeSet<String> {
 }
 
 /// What the dashboard asks Prometheus.
-fn expressions(value: &Value, found: &mut Vec<String>) {
+pub(super) fn expressions(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
             for (name, value) in fields {
