@@ -10,7 +10,7 @@ use crate::support::server::{Server, Setup};
 use crate::support::upstream::Upstream;
 
 /// What an idle, healthy server has no answer for, by a part of the question.
-const NOTHING_TO_TELL: [&str; 4] = ["_backup_", "_rate_limit_", "== 0", "> 0"];
+const NOTHING_TO_TELL: [&str; 5] = ["_backup_", "_rate_limit_", "_trace_", "== 0", "> 0"];
 
 /// One request to whatever there is.
 async fn visit(server: &Server) {
