@@ -8,5 +8,6 @@
 
 mod connections;
 mod documents;
+mod prometheus;
 mod requests;
 mod times;

@@ -23,6 +23,7 @@ pub mod pebble;
 pub mod pgbouncer;
 pub mod pieces;
 pub mod process;
+pub mod prometheus;
 pub mod raw;
 pub mod server;
 pub mod tls_front;
