@@ -113,8 +113,8 @@ pub(super) fn open(session: &mut Session, exchange: &mut Exchange, traces: Optio
     exchange.https = caller.is_https;
     exchange.id = caller.id;
     exchange.trace = traces.map(|tracer| Box::new(Trace::begin(tracer, caller.incoming)));
-    let traced = exchange.trace.as_ref().and_then(|trace| trace.traced());
-    request::begin(&exchange.id, traced);
+    let context = exchange.trace.as_ref().and_then(|trace| trace.traced());
+    request::begin(&exchange.id, context);
 
     let snapshot = exchange.snapshot.clone();
     if let Some(headers) = session.downstream_modules_ctx.get_mut::<SecurityHeaders>() {

@@ -176,23 +176,23 @@ impl Collector {
         let body = Bytes::from(self.document(spans));
         let mut pauses = PAUSES.into_iter();
         loop {
-            match self.attempt(body.clone()).await {
+            let refusal = match self.attempt(body.clone()).await {
                 Ok(rejected) => return self.count(spans.len() as u64, rejected),
-                Err(refusal) => match pauses.next().filter(|_| refusal.may_pass) {
-                    Some(pause) => sleep(pause).await,
-                    None => {
-                        self.count(spans.len() as u64, spans.len() as u64);
-                        if UNDELIVERED.count(|| refusal.why.clone()) {
-                            tracing::warn!(
-                                spans = spans.len(),
-                                reason = refusal.why,
-                                "telemetry.otlp has not taken a batch of spans: they are lost"
-                            );
-                        }
-                        return;
-                    }
-                },
+                Err(refusal) => refusal,
+            };
+            if let Some(pause) = pauses.next().filter(|_| refusal.may_pass) {
+                sleep(pause).await;
+                continue;
             }
+            self.count(spans.len() as u64, spans.len() as u64);
+            if UNDELIVERED.count(|| refusal.why.clone()) {
+                tracing::warn!(
+                    spans = spans.len(),
+                    reason = refusal.why,
+                    "telemetry.otlp has not taken a batch of spans: they are lost"
+                );
+            }
+            return;
         }
     }
 
