@@ -97,7 +97,7 @@ pub(super) fn peer_address(session: &Session) -> IpAddr {
 }
 
 /// Opens the exchange: who asks, over what, under which id; from here on answers have our headers.
-pub(super) fn open(session: &mut Session, exchange: &mut Exchange, traces: Option<&Tracer>) {
+pub(super) fn open(session: &mut Session, exchange: &mut Exchange, tracer: Option<&Tracer>) {
     let timeouts = exchange.snapshot.config.server.timeouts;
     session.set_read_timeout(Some(timeouts.body_idle));
     session.set_write_timeout(Some(timeouts.write_idle));
@@ -112,9 +112,9 @@ pub(super) fn open(session: &mut Session, exchange: &mut Exchange, traces: Optio
     exchange.trusted_peer = caller.client.trusted_peer;
     exchange.https = caller.is_https;
     exchange.id = caller.id;
-    exchange.trace = traces.map(|tracer| Box::new(Trace::begin(tracer, caller.incoming)));
-    let context = exchange.trace.as_ref().and_then(|trace| trace.traced());
-    request::begin(&exchange.id, context);
+    exchange.trace = tracer.map(|tracer| Box::new(Trace::begin(tracer, caller.incoming)));
+    let told = exchange.trace.as_ref().and_then(|trace| trace.traced());
+    request::begin(&exchange.id, told);
 
     let snapshot = exchange.snapshot.clone();
     if let Some(headers) = session.downstream_modules_ctx.get_mut::<SecurityHeaders>() {

@@ -174,25 +174,26 @@ impl Collector {
 
     async fn send(&self, spans: &[Span]) {
         let body = Bytes::from(self.document(spans));
+        let count = spans.len() as u64;
         let mut pauses = PAUSES.into_iter();
-        loop {
+        let refusal = loop {
             let refusal = match self.attempt(body.clone()).await {
-                Ok(rejected) => return self.count(spans.len() as u64, rejected),
+                Ok(rejected) => return self.count(count, rejected),
                 Err(refusal) => refusal,
             };
-            if let Some(pause) = pauses.next().filter(|_| refusal.may_pass) {
-                sleep(pause).await;
-                continue;
-            }
-            self.count(spans.len() as u64, spans.len() as u64);
-            if UNDELIVERED.count(|| refusal.why.clone()) {
-                tracing::warn!(
-                    spans = spans.len(),
-                    reason = refusal.why,
-                    "telemetry.otlp has not taken a batch of spans: they are lost"
-                );
-            }
-            return;
+            let Some(pause) = pauses.next().filter(|_| refusal.may_pass) else {
+                break refusal;
+            };
+            sleep(pause).await;
+        };
+        self.count(count, count);
+        let reason = refusal.why;
+        if UNDELIVERED.count(|| reason.clone()) {
+            tracing::warn!(
+                spans = count,
+                reason,
+                "telemetry.otlp has not taken a batch of spans: they are lost"
+            );
         }
     }
 
