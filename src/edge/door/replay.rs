@@ -78,9 +78,6 @@ pub(super) async fn answer(wire: &mut Wire, edge: &Edge, peer: &Peer, head: Head
         edge.cache.note(cache::Outcome::Hit);
     }
     log(edge, head_bytes, &simple, &reply, body_bytes, took);
-    if reply.is_cached {
-        edge.cache.note(cache::Outcome::Hit);
-    }
     wire.skip(head.length);
     if sent.is_ok() && simple.keeps_alive() {
         Outcome::Answered

@@ -79,9 +79,6 @@ pub(super) fn answer(edge: &Arc<Edge>, peer: &Peer, mut session: HttpSession) ->
         Sought::Never => return Outcome::NotReady(session),
     };
     session.set_write_timeout(Some(snapshot.config.server.timeouts.write_idle));
-    if reply.is_cached {
-        edge.cache.note(cache::Outcome::Hit);
-    }
     let mut giving = Box::pin(give(edge.clone(), session, reply, started));
     // Mostly the client has room for all of it, and this is all there is to do.
     match (&mut giving).now_or_never() {
