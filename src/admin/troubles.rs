@@ -107,7 +107,7 @@ fn upstreams(status: &Status) -> Vec<Trouble> {
         let who = format!("{}{others}", first.address);
         let remedy = match first.state.as_str() {
             "unhealthy" => "its answers to the health check are wrong: look at that server's own log; it gets requests again when they are right",
-            _ => "it failed several requests in a row: look at that server's own log; one request tries it again from time to time",
+            _ => "it did not answer: look at that server's own log; one request tries it again from time to time",
         };
         Some(if up.is_empty() {
             broken(
