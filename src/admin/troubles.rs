@@ -52,6 +52,7 @@ pub(super) fn troubles(status: &Status, now: OffsetDateTime) -> Vec<Trouble> {
         )
         .chain(status.certificates.iter().filter_map(renewal))
         .chain(reload(status))
+        .chain(backup(status))
         .chain(pool(status))
         .chain(limits(status))
         .collect();
@@ -107,7 +108,7 @@ fn upstreams(status: &Status) -> Vec<Trouble> {
         let who = format!("{}{others}", first.address);
         let remedy = match first.state.as_str() {
             "unhealthy" => "its answers to the health check are wrong: look at that server's own log; it gets requests again when they are right",
-            _ => "it failed several requests in a row: look at that server's own log; one request tries it again from time to time",
+            _ => "it did not answer: look at that server's own log; one request tries it again from time to time",
         };
         Some(if up.is_empty() {
             broken(
@@ -177,6 +178,23 @@ fn reload(status: &Status) -> Option<Trouble> {
             shown(history.loaded)
         ),
         "`unibody check` tells every mistake of the file; then `unibody reload`",
+    ))
+}
+
+fn backup(status: &Status) -> Option<Trouble> {
+    let backup = status.backup.as_ref()?;
+    let error = backup.last_error.as_ref()?;
+    let last = match &backup.last {
+        Some(last) => format!("the newest is of {}", shown(last.finished)),
+        None => "there is none".to_owned(),
+    };
+    let next = match backup.next {
+        Some(next) => format!("it is tried again at {}; ", shown(next)),
+        None => String::new(),
+    };
+    Some(warning(
+        format!("the last backup failed, {last}: {error}"),
+        format!("{next}`unibody backup FILE` makes one now and says what stands in the way"),
     ))
 }
 

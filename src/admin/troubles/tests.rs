@@ -30,6 +30,15 @@ fn configuration(error: Option<&str>) -> Value {
     json!({ "loaded": loaded, "reloads": 0, "failed": 0, "last_error": error, "waiting": [] })
 }
 
+fn backup(error: Option<&str>) -> Value {
+    let last =
+        json!({ "name": "a", "finished": "2026-05-31T03:15:00Z", "bytes": 1, "seconds": 1.0 });
+    json!({
+        "schedule": "at 03:15 UTC", "running": false, "last": last, "next": "2026-06-01T03:15:00Z",
+        "failures": 1, "last_error": error,
+    })
+}
+
 fn minute(requests: u64, failed: u64) -> Value {
     let classes =
         json!({ "1xx": 0, "2xx": requests - failed, "3xx": 0, "4xx": 0, "5xx": failed, "left": 0 });
@@ -167,6 +176,20 @@ fn each_trouble_is_told_with_its_remedy_and_nothing_else_is() {
                 "unibody check",
             )),
             "the file has mistakes",
+        ),
+        (
+            json!({ "backup": backup(Some("disk full")) }),
+            Some((
+                Warning,
+                "failed, the newest is of 2026-05-31T03:15:00Z: disk full",
+                "again at 2026-06-01T03:15:00Z",
+            )),
+            "a backup failed",
+        ),
+        (
+            json!({ "backup": backup(None) }),
+            None,
+            "the last one went well",
         ),
         (pool(10, 0), None, "busy is not too busy"),
         (pool(9, 1), None, "it is about to be lent one"),

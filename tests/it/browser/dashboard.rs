@@ -42,10 +42,10 @@ fn get(server: &Server, path: &str, count: usize) {
 }
 
 /// With an upstream at `/shop/`, one of whose two servers can be made to refuse.
-fn with_a_shop() -> (Server, Breakable) {
+fn with_a_shop(setup: Setup) -> (Server, Breakable) {
     let good = Upstream::saying("good");
     let other = Breakable::before(Target::Tcp(good.address.parse().unwrap()));
-    let server = admin()
+    let server = setup
         .config(&format!(
             "[[upstream]]\nname = \"shop\"\nservers = [\"{}\", \"{}\"]\n\
              eject_after = 1\neject_for = \"1h\"\nkeepalive = 0\n\
@@ -82,7 +82,7 @@ fn figures_move_when_requests_are_made() {
 
 #[test]
 fn an_upstream_that_goes_down_is_the_first_thing_one_reads() {
-    let (server, other) = with_a_shop();
+    let (server, other) = with_a_shop(admin());
     let page = watch(&server);
     get(&server, "/shop/", 4);
     page.wait_for(
@@ -168,7 +168,7 @@ fn a_database_that_is_away_is_said_with_what_goes_on() {
 
 #[test]
 fn on_a_phone_nothing_is_wider_than_the_screen_by_day_and_by_night() {
-    let (server, other) = with_a_shop();
+    let (server, other) = with_a_shop(admin());
     other.refuse();
     get(&server, "/shop/", 4);
     let page = watch(&server);
@@ -240,7 +240,11 @@ fn plots_are_read_by_keys_and_as_tables() {
 #[test]
 #[ignore = "takes ten minutes: script/screenshot runs it"]
 fn the_picture() {
-    let (server, other) = with_a_shop();
+    let setup = Setup::new().admin().config(
+        "[tls]\nredirect = false\n[[route]]\npath = \"/\"\nfiles = \"public\"\n\
+         [[route]]\npath = \"/api/\"\napp = true",
+    );
+    let (server, other) = with_a_shop(setup);
     let stop = Arc::new(AtomicBool::new(false));
     let visitors: Vec<_> = [
         ("/", 23),
@@ -270,7 +274,7 @@ fn the_picture() {
     other.refuse();
     std::thread::sleep(Duration::from_secs(55));
     let page = watch(&server);
-    page.resize(1280, 1400);
+    page.resize(1280, 1260);
     page.sees("#verdict-line", "It serves, with 1 warning");
     picture(&page, "dashboard");
     stop.store(true, Ordering::Relaxed);

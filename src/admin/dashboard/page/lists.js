@@ -1,7 +1,7 @@
 // What is listed below the plots: routes, upstreams, certificates, and plain facts.
 
 import { element, find, show } from "./elements.js";
-import { count, day, duration, rate, share, span, utc } from "./words.js";
+import { bytes, count, day, duration, rate, share, span, utc } from "./words.js";
 
 const SLOWEST = 8;
 
@@ -67,6 +67,7 @@ function facts(status) {
     ["Version", status.version],
     ["Started", utc(Date.parse(status.started))],
     ["Configuration", `loaded ${utc(Date.parse(status.configuration.loaded))}`],
+    status.backup && ["Last backup", status.backup.last ? `${utc(Date.parse(status.backup.last.finished))}, ${bytes(status.backup.last.bytes)}` : "none yet"],
     status.configuration.waiting.length > 0 && ["A restart is needed for", status.configuration.waiting.join(", ")],
   ].filter(Boolean).map(([name, words]) => element("div", {}, element("dt", {}, name), element("dd", {}, words)));
 }
