@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod database;
 pub mod edge;
+pub mod handover;
 pub mod measure;
 pub(crate) mod supervised;
 pub mod telemetry;
