@@ -67,12 +67,7 @@ impl Channel {
                         beside.push(SendAncillaryMessage::ScmRights(descriptors));
                     }
                     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-                    Ok(sendmsg(
-                        &self.0,
-                        &[IoSlice::new(rest)],
-                        &mut beside,
-                        flags,
-                    )?)
+                    Ok(sendmsg(&self.0, &[IoSlice::new(rest)], &mut beside, flags)?)
                 })
                 .await?;
             rest = &rest[sent..];

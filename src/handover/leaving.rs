@@ -241,5 +241,6 @@ async fn ended(child: &mut Option<Started>) -> ExitStatus {
 /// # Errors
 /// One line: another unibody is found there, or a socket can't be made.
 pub fn be_found(data_dir: &std::path::Path) -> anyhow::Result<Place> {
-    Place::open(data_dir).context("no other process can take over from this one (serve --take-over)")
+    Place::open(data_dir)
+        .context("no other process can take over from this one (serve --take-over)")
 }

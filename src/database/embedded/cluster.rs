@@ -14,7 +14,7 @@
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -36,6 +36,9 @@ pub(super) const APP: &str = "unibody";
 
 /// Tried in this order: macOS before 15 and some containers lack the first.
 const LOCALES: [&str; 2] = ["C.UTF-8", "C"];
+
+/// Held while a unibody uses the directory.
+pub(super) const LOCK: &str = "postgres.lock";
 
 /// How long a lock that somebody else holds is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -59,15 +62,33 @@ pub(super) struct Cluster {
     pub(super) password: Secret,
     pub(super) owner: Owner,
     pub(super) programs: Programs,
-    /// Held as long as this value lives.
-    _lock: File,
+    /// `data_dir/postgres.lock`. Held as long as this value lives, or another process has it too.
+    pub(super) lock: File,
 }
 
 impl Cluster {
     /// Finds or makes the cluster in `data_dir`. Blocks for as long as `initdb` takes.
     pub(super) fn prepare(data_dir: &Path, bin_dir: Option<&Path>) -> anyhow::Result<Self> {
         let data_dir = &make_data_dir(data_dir)?;
-        let lock = lock(&data_dir.join("postgres.lock"))?;
+        let lock = lock(&data_dir.join(LOCK))?;
+        Self::locked(data_dir, bin_dir, lock)
+    }
+
+    /// Finds the cluster in `data_dir`, with the lock that another process has taken and shares.
+    pub(super) fn share(
+        data_dir: &Path,
+        bin_dir: Option<&Path>,
+        lock: File,
+    ) -> anyhow::Result<Self> {
+        Self::locked(&make_data_dir(data_dir)?, bin_dir, lock)
+    }
+
+    /// Names this process as the one to turn to.
+    pub(super) fn sign(&self) -> io::Result<()> {
+        sign(&self.lock)
+    }
+
+    fn locked(data_dir: &Path, bin_dir: Option<&Path>, lock: File) -> anyhow::Result<Self> {
         let directory = data_dir.join("postgres");
         let owner = Owner::decide(data_dir, &directory)?;
         owner.check_reach(data_dir)?;
@@ -91,7 +112,7 @@ impl Cluster {
             password,
             owner,
             programs,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -147,8 +168,7 @@ fn make_data_dir(data_dir: &Path) -> anyhow::Result<PathBuf> {
 /// Keeps a second unibody out. The kernel lets go of it however this process ends.
 fn lock(path: &Path) -> anyhow::Result<File> {
     let shown = path.display();
-    let mut file =
-        files::open_to_append(path).with_context(|| format!("{shown} can't be opened"))?;
+    let file = files::open_to_append(path).with_context(|| format!("{shown} can't be opened"))?;
     match wait_for_lock(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -163,9 +183,23 @@ fn lock(path: &Path) -> anyhow::Result<File> {
             return Err(error).with_context(|| format!("{shown} can't be locked"));
         }
     }
-    file.set_len(0)?;
-    writeln!(file, "{}", std::process::id())?;
+    sign(&file)?;
     Ok(file)
+}
+
+fn sign(mut lock: &File) -> io::Result<()> {
+    lock.set_len(0)?;
+    writeln!(lock, "{}", std::process::id())
+}
+
+/// Whether `lock` is the lock of the cluster in `data_dir`.
+pub(super) fn is_lock_of(lock: &File, data_dir: &Path) -> bool {
+    let there = fs::symlink_metadata(data_dir.join(LOCK));
+    let same = |there: fs::Metadata| {
+        let passed = lock.metadata()?;
+        io::Result::Ok((passed.dev(), passed.ino()) == (there.dev(), there.ino()))
+    };
+    there.and_then(same).unwrap_or(false)
 }
 
 /// Takes the lock, and waits a moment for a holder that is about to go: a process that a restart

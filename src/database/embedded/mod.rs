@@ -7,6 +7,10 @@
 //!    pool answers "unavailable".
 //! 5. [`Embedded::stop`] shuts it down in order.
 //!
+//! Another unibody may [take over](take_over) while it runs. Then both hold the lock, the server stays,
+//! and who looks after it changes when the new one [keeps](Embedded::keep) it and the old one
+//! [lets go](Embedded::let_go).
+//!
 //! It listens on a unix socket only ([`socket`]). Two roles share a random password: `postgres`, the
 //! superuser, for this module; `unibody`, which owns the database `unibody`, for the app.
 
@@ -19,6 +23,9 @@ mod programs;
 mod running;
 mod socket;
 
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -47,8 +54,22 @@ const LOG_CHECK: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Embedded {
     url: Secret,
-    stop: watch::Sender<bool>,
+    lock: File,
+    order: watch::Sender<Order>,
     supervisor: JoinHandle<()>,
+}
+
+/// What the supervisor is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Another unibody keeps the server running, for now.
+    Wait,
+    /// Keep it running.
+    Keep,
+    /// Stop it. As long as another unibody has it, that is to leave it alone.
+    Stop,
+    /// Another unibody keeps it from now on.
+    LetGo,
 }
 
 /// Whether [`start`] will find PostgreSQL's programs.
@@ -71,19 +92,35 @@ pub async fn start(data_dir: &Path, bin_dir: Option<&Path>) -> anyhow::Result<Em
         tokio::task::spawn_blocking(move || Cluster::prepare(&data_dir, bin_dir.as_deref()))
             .await
             .context("preparing the embedded database failed")??;
-    let mut postmaster = take_over_or_start(&cluster).await?;
-    let client = postmaster.wait_until_ready(&cluster).await?;
-    make_database(&client, &cluster).await?;
-    drop(client);
+    let postmaster = take_over_or_start(&cluster).await?;
+    look_after(cluster, postmaster, Order::Keep).await
+}
 
-    let url = url(&cluster.socket, &cluster.password);
-    let (stop, stopping) = watch::channel(false);
-    let supervisor = tokio::spawn(supervise(cluster, postmaster, stopping));
-    Ok(Embedded {
-        url,
-        stop,
-        supervisor,
-    })
+/// Uses the private PostgreSQL of `data_dir` beside the unibody that keeps it running and shares its
+/// `lock`, until [`Embedded::keep`] makes it ours. `None` when the lock is that of another directory.
+///
+/// # Errors
+/// As [`start`]; and the server doesn't run just now.
+pub async fn take_over(
+    data_dir: &Path,
+    bin_dir: Option<&Path>,
+    lock: OwnedFd,
+) -> anyhow::Result<Option<Embedded>> {
+    let (data_dir, bin_dir) = (data_dir.to_owned(), bin_dir.map(Path::to_owned));
+    let lock = File::from(lock);
+    if !cluster::is_lock_of(&lock, &data_dir) {
+        return Ok(None);
+    }
+    let cluster =
+        tokio::task::spawn_blocking(move || Cluster::share(&data_dir, bin_dir.as_deref(), lock));
+    let cluster = cluster
+        .await
+        .context("preparing the embedded database failed")??;
+    let mut postmaster = Postmaster::left_behind(&cluster)
+        .await?
+        .context("the embedded PostgreSQL doesn't run just now: try again when it is back")?;
+    postmaster.let_go();
+    look_after(cluster, postmaster, Order::Wait).await.map(Some)
 }
 
 impl Embedded {
@@ -93,12 +130,58 @@ impl Embedded {
         self.url.clone()
     }
 
-    /// Stops it in order: connections end, everything is written. Takes a minute at most.
+    /// Another handle to the lock, for the unibody that is to take over.
+    ///
+    /// # Errors
+    /// The process has no more handles.
+    pub fn share_lock(&self) -> io::Result<OwnedFd> {
+        Ok(self.lock.try_clone()?.into())
+    }
+
+    /// Makes it ours, after [`take_over`]: the other unibody lets go of it now.
+    pub fn keep(&self) {
+        self.order.send_replace(Order::Keep);
+    }
+
+    /// Leaves it to the unibody that keeps it from now on.
+    pub async fn let_go(self) {
+        self.end(Order::LetGo).await;
+    }
+
+    /// Stops it in order: connections end, everything is written. Takes a minute at most. One that was
+    /// never [made ours](Self::keep) goes on running.
     pub async fn stop(self) {
-        self.stop.send_replace(true);
+        self.end(Order::Stop).await;
+    }
+
+    async fn end(self, order: Order) {
+        self.order.send_replace(order);
         // It panics nowhere; were it to, the postmaster is asked to stop on the way out.
         let _ = self.supervisor.await;
     }
+}
+
+/// Waits until the server answers, and has it looked after.
+async fn look_after(
+    cluster: Cluster,
+    mut postmaster: Postmaster,
+    order: Order,
+) -> anyhow::Result<Embedded> {
+    let client = postmaster.wait_until_ready(&cluster).await?;
+    make_database(&client, &cluster).await?;
+    drop(client);
+
+    let url = url(&cluster.socket, &cluster.password);
+    let lock = cluster.lock.try_clone();
+    let lock = lock.context("postgres.lock can't be shared")?;
+    let (order, orders) = watch::channel(order);
+    let supervisor = tokio::spawn(supervise(cluster, postmaster, orders));
+    Ok(Embedded {
+        url,
+        lock,
+        order,
+        supervisor,
+    })
 }
 
 async fn take_over_or_start(cluster: &Cluster) -> anyhow::Result<Postmaster> {
@@ -158,40 +241,82 @@ fn url(socket: &Path, password: &Secret) -> Secret {
     Secret::new(format!("postgres://{APP}:{password}@{host}/{APP}"))
 }
 
-/// Keeps the server running until told to stop, or until the [`Embedded`] is dropped.
-async fn supervise(cluster: Cluster, postmaster: Postmaster, mut stop: watch::Receiver<bool>) {
-    keep_running(&cluster, postmaster, &mut stop).await;
-    socket::remove(&cluster.socket);
+/// Keeps the server running until told otherwise, or until the [`Embedded`] is dropped.
+async fn supervise(
+    cluster: Cluster,
+    mut postmaster: Postmaster,
+    mut orders: watch::Receiver<Order>,
+) {
+    if *orders.borrow() == Order::Wait {
+        if other_than(&mut orders, Order::Wait).await != Order::Keep {
+            return;
+        }
+        postmaster.make_ours();
+        if let Err(problem) = cluster.sign() {
+            warn!("postgres.lock names another process than this: {problem}");
+        }
+        if cluster.settings_changed {
+            info!(
+                "PostgreSQL's settings changed: it reads them anew; some wait for its next start"
+            );
+            postmaster.reload();
+        }
+    }
+    if keep_running(&cluster, postmaster, &mut orders).await == Order::Stop {
+        socket::remove(&cluster.socket);
+    }
 }
 
+/// What is asked for next, other than `order`.
+async fn other_than(orders: &mut watch::Receiver<Order>, order: Order) -> Order {
+    // Without anybody who could ask for more, there is nothing more to do.
+    let other = orders.wait_for(|next| *next != order).await;
+    other.map_or(Order::Stop, |other| *other)
+}
+
+/// Returns what ended it.
 async fn keep_running(
     cluster: &Cluster,
     mut postmaster: Postmaster,
-    stop: &mut watch::Receiver<bool>,
-) {
+    orders: &mut watch::Receiver<Order>,
+) -> Order {
     loop {
         tokio::select! {
-            _ = stop.changed() => return postmaster.stop().await,
+            order = other_than(orders, Order::Keep) => {
+                obey(order, &mut postmaster).await;
+                return order;
+            }
             () = watch_running(cluster, &mut postmaster) => {}
         }
         warn!(
             "PostgreSQL (process {}) ended unexpectedly: restarting it",
             postmaster.pid()
         );
-        match revive(cluster, stop).await {
-            Some(revived) => postmaster = revived,
-            None => return,
+        match revive(cluster, orders).await {
+            Ok(revived) => postmaster = revived,
+            Err(order) => return order,
         }
     }
 }
 
-/// Starts the server until it stays up; `None` when told to stop meanwhile. The first attempt may
-/// well fail: PostgreSQL waits for the last process of the one that died.
-async fn revive(cluster: &Cluster, stop: &mut watch::Receiver<bool>) -> Option<Postmaster> {
+async fn obey(order: Order, postmaster: &mut Postmaster) {
+    if order == Order::LetGo {
+        postmaster.let_go();
+    } else {
+        postmaster.stop().await;
+    }
+}
+
+/// Starts the server until it stays up, or something else is asked for. The first attempt may well
+/// fail: PostgreSQL waits for the last process of the one that died.
+async fn revive(
+    cluster: &Cluster,
+    orders: &mut watch::Receiver<Order>,
+) -> Result<Postmaster, Order> {
     let (mut pause, longest) = RESTART_PAUSES;
     loop {
         tokio::select! {
-            _ = stop.changed() => return None,
+            order = other_than(orders, Order::Keep) => return Err(order),
             () = sleep(pause) => {}
         }
         pause = (pause * 2).min(longest);
@@ -199,14 +324,14 @@ async fn revive(cluster: &Cluster, stop: &mut watch::Receiver<bool>) -> Option<P
             Err(problem) => problem,
             Ok(mut postmaster) => {
                 let ready = tokio::select! {
-                    _ = stop.changed() => {
-                        postmaster.stop().await;
-                        return None;
+                    order = other_than(orders, Order::Keep) => {
+                        obey(order, &mut postmaster).await;
+                        return Err(order);
                     }
                     ready = postmaster.wait_until_ready(cluster) => ready,
                 };
                 match ready {
-                    Ok(_) => return Some(postmaster),
+                    Ok(_) => return Ok(postmaster),
                     Err(problem) => problem,
                 }
             }

@@ -43,12 +43,13 @@ const IMMEDIATE_STOP_LIMIT: Duration = Duration::from_secs(10);
 /// How often a postmaster that is not our child is looked at; the system tells only parents.
 const ADOPTED_POLL: Duration = Duration::from_millis(200);
 
-/// A running PostgreSQL. Asked to stop when dropped.
+/// A running PostgreSQL. Asked to stop when dropped, if it is ours to stop.
 #[derive(Debug)]
 pub(super) struct Postmaster {
     process: Process,
     pid: Pid,
-    gone: bool,
+    /// It runs, and no other unibody sees to it.
+    is_ours: bool,
 }
 
 #[derive(Debug)]
@@ -78,7 +79,7 @@ impl Postmaster {
         Ok(Self {
             process: Process::Child(child),
             pid: Pid::from_raw(pid.cast_signed()),
-            gone: false,
+            is_ours: true,
         })
     }
 
@@ -112,7 +113,7 @@ impl Postmaster {
         Ok(Some(Self {
             process: Process::Adopted,
             pid,
-            gone: false,
+            is_ours: true,
         }))
     }
 
@@ -134,7 +135,7 @@ impl Postmaster {
                 }
             }
         }
-        self.gone = true;
+        self.is_ours = false;
     }
 
     /// Waits until the server answers; returns a superuser's connection.
@@ -155,7 +156,7 @@ impl Postmaster {
             (Signal::SIGQUIT, IMMEDIATE_STOP_LIMIT),
         ];
         for (signal, limit) in steps {
-            if self.gone || self.signal(signal).is_err() {
+            if !self.is_ours || self.signal(signal).is_err() {
                 return;
             }
             if timeout(limit, self.ended()).await.is_ok() {
@@ -164,13 +165,23 @@ impl Postmaster {
             warn!("PostgreSQL (process {}) ignores {signal}", self.pid);
         }
         // Never SIGKILL: the rest of its processes would go on writing without it.
-        self.gone = true;
+        self.is_ours = false;
     }
 
-    /// Leaves it running when dropped, as a unibody that is killed does.
-    #[cfg(test)]
-    pub(super) fn forget(mut self) {
-        self.gone = true;
+    /// Another unibody sees to it: it stays when this is dropped.
+    pub(super) fn let_go(&mut self) {
+        self.is_ours = false;
+    }
+
+    /// No other unibody sees to it any more.
+    pub(super) fn make_ours(&mut self) {
+        self.is_ours = true;
+    }
+
+    /// Has it read its settings anew. Those that need a restart wait for the next one.
+    pub(super) fn reload(&self) {
+        // One that has ended meanwhile reads them when it is started again.
+        let _ = self.signal(Signal::SIGHUP);
     }
 
     fn signal(&self, signal: Signal) -> nix::Result<()> {
@@ -180,7 +191,7 @@ impl Postmaster {
 
 impl Drop for Postmaster {
     fn drop(&mut self) {
-        if !self.gone {
+        if self.is_ours {
             let _ = self.signal(Signal::SIGINT);
         }
     }
@@ -303,7 +314,7 @@ mod tests {
         let mut orphan = Postmaster {
             process: Process::Adopted,
             pid,
-            gone: false,
+            is_ours: true,
         };
         timeout(IMMEDIATE_STOP_LIMIT, orphan.ended()).await.unwrap();
         child.wait().unwrap();

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+use super::cluster::LOCK;
 use super::{files, url};
 use crate::config::Secret;
 
@@ -18,7 +19,7 @@ const SOCKET_LINE: usize = 4;
 /// # Errors
 /// Files of the data directory that can't be read: run the command as the user that runs the server.
 pub fn url_of_running(data_dir: &Path) -> anyhow::Result<Option<Secret>> {
-    if !is_locked(&data_dir.join("postgres.lock"))? {
+    if !is_locked(&data_dir.join(LOCK))? {
         return Ok(None);
     }
     let read = |name: &str| {

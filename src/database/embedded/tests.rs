@@ -56,7 +56,7 @@ async fn orphaned(data_dir: &Path) -> Pid {
         .unwrap();
     let mut postmaster = Postmaster::start(&cluster).unwrap();
     postmaster.wait_until_ready(&cluster).await.unwrap();
-    postmaster.forget();
+    postmaster.let_go();
     assert_ne!(pid, postmaster_pid(data_dir));
     postmaster_pid(data_dir)
 }
@@ -260,4 +260,55 @@ async fn dropping_it_stops_the_server_too() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_handed_over_while_it_runs() {
+    let root = directory();
+    let old = start(root.path(), None).await.unwrap();
+    write_note(&old).await;
+    let postmaster = postmaster_pid(root.path());
+
+    // One that prepares and then doesn't take it leaves no trace.
+    for _ in 0..2 {
+        let lock = old.share_lock().unwrap();
+        let never = take_over(root.path(), None, lock).await.unwrap().unwrap();
+        assert_eq!(notes(&never).await, 1);
+        never.stop().await;
+        assert_eq!(notes(&old).await, 1);
+    }
+
+    let lock = old.share_lock().unwrap();
+    let new = take_over(root.path(), None, lock).await.unwrap().unwrap();
+    new.keep();
+    old.let_go().await;
+    assert_eq!(notes(&new).await, 1);
+    assert_eq!(postmaster_pid(root.path()), postmaster, "the same server");
+    let third = start(root.path(), None).await.unwrap_err().to_string();
+    assert!(third.contains("another unibody"), "{third}");
+
+    // It is looked after by the one that has it now.
+    kill(postmaster, Signal::SIGKILL).unwrap();
+    let begin = std::time::Instant::now();
+    while postmaster_pid_if_any(root.path()).is_none_or(|pid| pid == postmaster) {
+        assert!(begin.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(notes(&new).await, 1);
+    new.stop().await;
+    assert_eq!(postmaster_pid_if_any(root.path()), None, "stopped in order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_directorys_lock_opens_nothing() {
+    let (one, two) = (directory(), directory());
+    let old = start(one.path(), None).await.unwrap();
+    let lock = old.share_lock().unwrap();
+    assert!(take_over(two.path(), None, lock).await.unwrap().is_none());
+    old.stop().await;
+}
+
+fn postmaster_pid_if_any(data_dir: &Path) -> Option<Pid> {
+    let content = fs::read_to_string(data_dir.join("postgres/postmaster.pid")).ok()?;
+    Some(Pid::from_raw(content.lines().next()?.parse().ok()?))
 }
