@@ -27,9 +27,10 @@ const RULES: &[Rule] = &[
     Rule { room: "backup", may_use: &["config", "database", "supervised"], must_not_know: PROXY_AND_APP },
     Rule { room: "certificates", may_use: &["config", "database", "supervised"], must_not_know: PROXY_AND_APP },
     Rule { room: "app", may_use: &["database", "telemetry"], must_not_know: PROXY },
+    Rule { room: "handover", may_use: &[], must_not_know: PROXY_AND_APP },
     Rule { room: "edge", may_use: &["config", "certificates", "measure", "telemetry"], must_not_know: DATABASE },
-    Rule { room: "admin", may_use: &["config", "measure", "telemetry", "database", "certificates", "backup", "app", "edge"], must_not_know: PROXY },
-    Rule { room: "cli", may_use: &["config", "measure", "telemetry", "database", "certificates", "backup", "app", "edge", "admin"], must_not_know: PROXY },
+    Rule { room: "admin", may_use: &["config", "measure", "telemetry", "database", "certificates", "backup", "app", "edge", "handover"], must_not_know: PROXY },
+    Rule { room: "cli", may_use: &["config", "measure", "telemetry", "database", "certificates", "backup", "app", "edge", "handover", "admin"], must_not_know: PROXY },
     Rule { room: "main", may_use: &["cli"], must_not_know: PROXY },
 ];
 

@@ -4,7 +4,8 @@
 //! 2. [`guard`] lets through what no web page of somebody else can have sent.
 //! 3. [`status`] is everything as JSON with what is wrong in front ([`troubles`]), [`metrics`] the
 //!    figures for Prometheus, [`dashboard`] all of it for the eye, with the last ten minutes that the
-//!    [`sampler`] remembers; [`renew`], [`reload`], [`log`] and [`purge`] are what can be asked for.
+//!    [`sampler`] remembers; [`renew`], [`reload`], [`upgrade`],
+//!    [`log`] and [`purge`] are what can be asked for.
 //!
 //! Whoever reaches the listener may use it: it is for this machine or a private network.
 
@@ -18,11 +19,13 @@ pub mod renew;
 mod sampler;
 pub mod status;
 pub mod troubles;
+pub mod upgrade;
 
 pub use self::sampler::traffic;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,6 +95,8 @@ pub struct Subject {
     pub edge: Figures,
     /// How the configuration is read again.
     pub reloads: Arc<Reloads>,
+    /// Where a new process is asked for.
+    pub upgrades: upgrade::Desk,
 }
 
 /// The addresses really bound.
@@ -121,18 +126,18 @@ impl FromRef<Shared> for Arc<Subject> {
     }
 }
 
-/// Binds `server.admin`; `None` where that is switched off.
+/// Binds `server.admin`, unless it is at hand; `None` where that is switched off.
 ///
 /// # Errors
 /// One line naming the address, the configuration key and the remedy.
-pub fn bind(config: &Config) -> anyhow::Result<Option<Bound>> {
+pub fn bind(config: &Config, at_hand: &mut AtHand) -> anyhow::Result<Option<Bound>> {
     let address = config.server.admin.as_slice();
-    let bound = listeners::bind("server.admin", address, &mut AtHand::nothing())?;
+    let bound = listeners::bind("server.admin", address, at_hand)?;
     Ok(bound.into_iter().next())
 }
 
 /// Answers on `bound` until `stopped` turns true, or its sender is gone: of what `subject` holds at each
-/// moment.
+/// moment. What is being answered then has a moment to get through; await what is returned for that.
 ///
 /// # Errors
 /// A socket that cannot be prepared.
@@ -169,6 +174,7 @@ fn router(shared: Shared, address: SocketAddr) -> Router {
         .route(reload::PATH, post(reload::answer))
         .route(log::PATH, get(log::answer).post(log::change))
         .route(purge::PATH, post(purge::answer))
+        .route(upgrade::PATH, post(upgrade::answer))
         .fallback(|| async {
             let words = "not here; GET /, GET /status and GET /metrics are\n";
             (StatusCode::NOT_FOUND, words)
@@ -197,9 +203,9 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
         match accepted {
             Ok((socket, _)) => {
                 give_up_on_the_silent(&socket);
-                let router = router.clone();
+                let (router, stopped) = (router.clone(), stopped.clone());
                 connections.spawn(async move {
-                    converse(socket, router).await;
+                    converse(socket, router, stopped).await;
                     drop(permit);
                 });
             }
@@ -211,7 +217,8 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
     }
     // A successor may be waiting for the address.
     drop(listener);
-    // Then the connections are dropped: what is asked here is asked again.
+    // Each ends with the answer it is giving: one of them says how an upgrade went. What takes longer is
+    // dropped, and asked again.
     let _ = timeout(FAREWELL, async {
         while connections.join_next().await.is_some() {}
     })
@@ -232,14 +239,19 @@ fn give_up_on_the_silent(socket: &TcpStream) {
     let _ = socket;
 }
 
-async fn converse(socket: TcpStream, router: Router) {
+async fn converse(socket: TcpStream, router: Router, mut stopped: watch::Receiver<bool>) {
     let service = hyper::service::service_fn(move |request| respond(router.clone(), request));
-    // How a client's connection ended is the client's business.
-    let _ = http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
-        .serve_connection(TokioIo::new(socket), service)
-        .await;
+        .serve_connection(TokioIo::new(socket), service);
+    let mut connection = pin!(connection);
+    // How a client's connection ended is the client's business.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = stopped.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
 }
 
 /// Reads the body first, so that nothing below waits for a client.

@@ -33,6 +33,7 @@ mod watch;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use arc_swap::ArcSwap;
@@ -42,7 +43,7 @@ use tokio::sync::watch::Sender;
 use tracing::warn;
 
 use self::acme::challenge::ALPN_ACME_TLS;
-use self::acme::{Challenges, Seen, Wish};
+use self::acme::{Challenges, Pause, Seen, Wish};
 use self::pair::Pair;
 pub use self::resolver::Resolver;
 use self::resolver::Table;
@@ -204,6 +205,15 @@ impl Certificates {
             ),
             Source::SelfSigned | Source::Acme => "its certificate is self-signed and made anew 30 days before its end; for another one now, delete self-signed/ in tls.certs_dir and restart".to_owned(),
         })
+    }
+
+    /// Lets no order of a certificate begin, and waits until none runs, for at most `patience`. They go on
+    /// when what is returned is dropped.
+    pub async fn pause_orders(&self, patience: Duration) -> Option<Pause<'_>> {
+        match &self.origin {
+            Origin::Acme(managed) => managed.pause_orders(patience).await,
+            Origin::Off | Origin::SelfSigned(_) | Origin::Files(_) => None,
+        }
     }
 
     /// Tells where the database is that several instances share (`acme.storage`). Before

@@ -21,6 +21,7 @@ mod serve;
 mod status;
 mod table;
 mod units;
+mod upgrade;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -55,7 +56,7 @@ Examples:
 enum Command {
     /// Run everything until SIGTERM or SIGINT (the default command)
     #[command(after_help = serve::HELP)]
-    Serve,
+    Serve(serve::Arguments),
     /// Report every mistake in the configuration and the files it names
     #[command(after_help = check::HELP)]
     Check(check::Arguments),
@@ -86,6 +87,9 @@ enum Command {
     /// Have the running server forget cached answers
     #[command(after_help = purge::HELP)]
     Purge(purge::Arguments),
+    /// Replace the running process with a new one, and fail no request
+    #[command(after_help = upgrade::HELP)]
+    Upgrade(upgrade::Arguments),
     /// Ask the running server how it is: exit status 0 when well, 1 when not
     #[command(after_help = healthcheck::HELP)]
     Healthcheck(healthcheck::Arguments),
@@ -98,6 +102,12 @@ enum Command {
     /// Look for what keeps the server from working here, each with its remedy
     #[command(after_help = doctor::HELP)]
     Doctor(doctor::Arguments),
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self::Serve(serve::Arguments::default())
+    }
 }
 
 /// Why a command failed, as far as its exit status goes.
@@ -117,8 +127,8 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     crate::certificates::install_crypto_provider();
     let config = cli.config.as_deref();
-    let outcome = match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(config),
+    let outcome = match cli.command.unwrap_or_default() {
+        Command::Serve(arguments) => serve::run(config, &arguments),
         Command::Check(arguments) => check::run(config, &arguments),
         Command::Config => config::run(config),
         Command::Migrate(arguments) => migrate::run(config, &arguments),
@@ -129,6 +139,7 @@ pub fn run() -> ExitCode {
         Command::Status(arguments) => status::run(config, &arguments),
         Command::Reload => reload::run(config),
         Command::Purge(arguments) => purge::run(config, &arguments),
+        Command::Upgrade(arguments) => upgrade::run(config, &arguments),
         Command::Healthcheck(arguments) => healthcheck::run(config, &arguments),
         Command::LogLevel(arguments) => log_level::run(config, &arguments),
         Command::HashPassword => hash_password::run(),

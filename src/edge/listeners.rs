@@ -21,6 +21,7 @@ use pingora_core::services::Service as _;
 use pingora_core::services::listening::Service;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use super::connection::Connection;
 use super::farewell::{Farewell, Stage};
@@ -30,6 +31,9 @@ use super::farewell::{Farewell, Stage};
 const READ_BUFFER: usize = 16 * 1024;
 /// Bytes collected before they are written: a head and a small body leave together.
 const WRITE_BUFFER: usize = 8 * 1024;
+
+/// For a task that was just spawned to begin: on a busy machine, and more.
+const BEGINNING: Duration = Duration::from_millis(250);
 
 /// A bound socket that nobody accepts from yet: clients wait in its queue.
 #[derive(Debug)]
@@ -127,11 +131,17 @@ impl AtHand {
         Self(sockets)
     }
 
+    /// Where those are that nobody has asked for.
+    pub fn left(&self) -> impl Iterator<Item = SocketAddr> {
+        self.0.iter().map(|bound| bound.address)
+    }
+
     /// The socket for the listener that the configuration calls `asked`.
     fn take(&mut self, asked: SocketAddr) -> Option<Bound> {
         let fits = |bound: &Bound| bound.asked == asked || bound.address == asked;
         let place = self.0.iter().position(fits)?;
-        let bound = self.0.swap_remove(place);
+        // In order: each of several with port 0 keeps its place among them.
+        let bound = self.0.remove(place);
         Some(Bound { asked, ..bound })
     }
 }
@@ -232,6 +242,25 @@ impl Listening {
         Leaving { farewell, gone }
     }
 
+    /// Has every answer from here on be its connection's last.
+    pub(super) fn say_farewell(&self) {
+        self.farewell.go_on_to(Stage::LastAnswer);
+    }
+
+    /// Leaves the queue of clients to another process. Each connection has one more answer, within
+    /// `drain`; returns how many were cut then.
+    pub(super) async fn hand_over(self, drain: Duration) -> usize {
+        self.say_farewell();
+        drop(self.socket);
+        self.stop.send_replace(true);
+        // A listener that panicked has stopped as well; its panic is in the log.
+        let _ = self.accepting.await;
+        // Pingora has spawned a task for the connection that it accepted last, and it counts for nothing
+        // here until it has begun to run.
+        sleep(BEGINNING).await;
+        self.farewell.take(drain).await
+    }
+
     /// Stops accepting, and ends the connections that ask nothing. The others end with their answer.
     pub(super) async fn close(self) {
         self.farewell.go_on_to(Stage::Leaving);
@@ -245,6 +274,12 @@ impl Leaving {
     /// Whether none of its connections is left.
     pub(super) fn is_gone(&self) -> bool {
         self.gone.is_finished()
+    }
+
+    /// Waits until none of its connections is left.
+    pub(super) async fn gone(self) {
+        // It panics nowhere; were it to, there would be nothing to wait for.
+        let _ = self.gone.await;
     }
 
     /// Ends the connections that ask nothing.

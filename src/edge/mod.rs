@@ -63,13 +63,14 @@ use axum::Router;
 use futures_util::future::join_all;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use self::access_log::AccessLog;
 use self::connection::Connection;
 pub use self::figures::Figures;
 use self::limits::Connections;
-use self::listeners::{AtHand, Bound, Leaving, Listening, Prepared};
+use self::listeners::{AtHand, Bound, Leaving, Listening};
 use self::measure::Measures;
 pub use self::measure::{ConnectionFigures, HandshakeFigures, Requests, RouteFigures, StatusClass};
 use self::panics::Panics;
@@ -94,6 +95,8 @@ pub(crate) struct Edge {
     /// What routes with a cache keep, whatever the configuration becomes.
     pub(crate) cache: &'static cache::Cache,
     pub(crate) measures: &'static Measures,
+    /// True from the moment on when the server ends, or another process serves.
+    leaving: watch::Sender<bool>,
     panics: Panics,
     /// `None` where nobody wants traces.
     traces: Option<Tracer>,
@@ -124,6 +127,12 @@ pub struct Tls {
     pub config: Arc<rustls::ServerConfig>,
     /// What a CA may ask the plain listeners for; `None` where certificates come from no CA.
     pub challenges: Option<Arc<Challenges>>,
+}
+
+/// An edge that lacks nothing but its start.
+pub struct Prepared {
+    running: Running,
+    listeners: Vec<listeners::Prepared>,
 }
 
 /// The edge at work. Dropping it doesn't stop it: [`Running::stop`] does.
@@ -168,20 +177,20 @@ impl Addresses {
     }
 }
 
-/// Serves `sockets` as `config` says, handing the app's requests to `app`.
+/// Prepares to serve `sockets` as `config` says, handing the app's requests to `app`.
 ///
 /// `tls` is what the TLS listeners need; it may be `None` where there are none. Must be called within
 /// a tokio runtime; all of the edge runs there.
 ///
 /// # Errors
 /// A directory of a route that can't be opened, or a socket that can't be prepared.
-pub fn start(
+pub fn prepare(
     config: &Arc<Config>,
     sockets: Sockets,
     tls: Option<Tls>,
     app: Router,
     output: &Output,
-) -> anyhow::Result<Running> {
+) -> anyhow::Result<Prepared> {
     let redirect = sockets.addresses().redirect(config);
     let measures = Measures::forever(config.server.workers);
     let around = Surroundings {
@@ -191,7 +200,7 @@ pub fn start(
     };
     let mut snapshot = Snapshot::prepare(config.clone(), &around)?;
     snapshot.speak(tls);
-    let tell = |is_tls| move |bound| Prepared::new(bound, is_tls);
+    let tell = |is_tls| move |bound| listeners::Prepared::new(bound, is_tls);
     let http = sockets.http.into_iter().map(tell(false));
     let listeners = http.chain(sockets.https.into_iter().map(tell(true)));
     let listeners = listeners.collect::<anyhow::Result<Vec<_>>>()?;
@@ -204,22 +213,34 @@ pub fn start(
         connections: Connections::within(open_files::allowed()),
         access_log: ArcSwap::from_pointee(AccessLog::new(&config.log, output.clone())),
         measures,
+        leaving: watch::Sender::new(false),
         panics: Panics::default(),
         cache: cache::Cache::forever(config.server.workers),
         traces: Tracer::start(config)?,
     });
     let proxy = ArcSwap::from_pointee(proxy(config, &edge));
-    let mut running = Running {
-        edge,
-        proxy: Arc::new(proxy),
-        listening: Vec::new(),
-        leaving: Vec::new(),
-        output: output.clone(),
-    };
-    for listener in listeners {
-        running.open(listener);
+    Ok(Prepared {
+        running: Running {
+            edge,
+            proxy: Arc::new(proxy),
+            listening: Vec::new(),
+            leaving: Vec::new(),
+            output: output.clone(),
+        },
+        listeners,
+    })
+}
+
+impl Prepared {
+    /// Accepts connections from now on. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn serve(self) -> Running {
+        let mut running = self.running;
+        for listener in self.listeners {
+            running.open(listener);
+        }
+        running
     }
-    Ok(running)
 }
 
 impl Running {
@@ -229,9 +250,39 @@ impl Running {
         Figures(self.edge.clone())
     }
 
+    /// What it listens on, in the order of the configuration.
+    pub fn sockets(&self) -> impl Iterator<Item = &Bound> {
+        let listening = |is_tls| {
+            let each = self.listening.iter();
+            each.filter(move |listening| listening.is_tls == is_tls)
+        };
+        let all = listening(false).chain(listening(true));
+        all.map(|listening| &listening.socket)
+    }
+
+    /// Has every answer from here on be its connection's last, so that clients come anew; event streams
+    /// of the app end.
+    pub fn say_farewell(&self) {
+        self.edge.leaving.send_replace(true);
+        for listening in &self.listening {
+            listening.say_farewell();
+        }
+    }
+
+    /// Leaves the queues of clients to another process, which accepts from them already. Each
+    /// connection is given the answer it waits for, or the next one, and told that it was the last;
+    /// who is still there after `drain` is cut. Returns how many that were.
+    pub async fn hand_over(self, drain: Duration) -> usize {
+        let listening = self.listening.into_iter();
+        let handed_over = join_all(listening.map(|listening| listening.hand_over(drain)));
+        let taken_away = join_all(self.leaving.into_iter().map(Leaving::gone));
+        tokio::join!(handed_over, taken_away).0.into_iter().sum()
+    }
+
     /// Stops accepting, lets running requests finish for at most `drain`, and returns how many
     /// connections had to be cut. Idle connections end at once.
     pub async fn stop(self, drain: Duration) -> usize {
+        self.edge.leaving.send_replace(true);
         for leaving in &self.leaving {
             leaving.hurry();
         }
@@ -245,7 +296,7 @@ impl Running {
     }
 
     /// Must be called within a tokio runtime.
-    fn open(&mut self, listener: Prepared) {
+    fn open(&mut self, listener: listeners::Prepared) {
         let is_tls = listener.is_tls;
         self.listening.push(listener.open(|farewell| Connection {
             edge: self.edge.clone(),

@@ -25,11 +25,7 @@ pub fn sockets() -> anyhow::Result<Vec<Passed>> {
         let asked = socket
             .local_addr()
             .with_context(|| format!("LISTEN_FDS: socket {number} has no address"))?;
-        sockets.push(Passed {
-            key: String::new(),
-            asked,
-            socket,
-        });
+        sockets.push(Passed { asked, socket });
     }
     Ok(sockets)
 }

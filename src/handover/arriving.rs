@@ -113,9 +113,8 @@ impl Predecessor {
             .sockets
             .into_iter()
             .zip(&mut descriptors)
-            .map(|(socket, descriptor)| Passed {
-                key: socket.key,
-                asked: socket.asked,
+            .map(|(asked, descriptor)| Passed {
+                asked,
                 socket: TcpListener::from(descriptor),
             })
             .collect();

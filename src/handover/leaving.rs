@@ -104,7 +104,7 @@ impl Candidate {
         let offer = Offer {
             protocol: PROTOCOL,
             from: Program::this(),
-            sockets: belongings.sockets.iter().map(Into::into).collect(),
+            sockets: belongings.sockets.iter().map(|one| one.asked).collect(),
             lock: belongings.lock.is_some(),
         };
         let descriptors: Vec<BorrowedFd<'_>> = belongings

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Passed, Program};
+use super::Program;
 
 /// Raised when a process of before could only misunderstand.
 pub(super) const PROTOCOL: u32 = 1;
@@ -15,28 +15,10 @@ pub(super) const PROTOCOL: u32 = 1;
 pub(super) struct Offer {
     pub(super) protocol: u32,
     pub(super) from: Program,
-    pub(super) sockets: Vec<Socket>,
+    pub(super) sockets: Vec<SocketAddr>,
     /// Whether the lock of the embedded database follows.
     #[serde(default)]
     pub(super) lock: bool,
-}
-
-/// What is to be known of a listening socket.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Socket {
-    /// The key of the configuration that asks for it.
-    pub(super) key: String,
-    /// The address that stands there.
-    pub(super) asked: SocketAddr,
-}
-
-impl From<&Passed> for Socket {
-    fn from(passed: &Passed) -> Self {
-        Self {
-            key: passed.key.clone(),
-            asked: passed.asked,
-        }
-    }
 }
 
 /// What the new process says.

@@ -26,8 +26,6 @@ use std::net::{SocketAddr, TcpListener};
 /// A listening socket on its way from one process to another.
 #[derive(Debug)]
 pub struct Passed {
-    /// The key of the configuration that asks for it; empty where nobody knows.
-    pub key: String,
     /// The address that the configuration asks for, whose port may be 0.
     pub asked: SocketAddr,
     /// The socket.

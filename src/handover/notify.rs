@@ -1,56 +1,119 @@
 //! What systemd is told of this process (`sd_notify(3)`), where systemd has started it.
+//!
+//! A thread of its own tells it, so that nothing here waits for a systemd that is slow to listen.
 
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// It serves; what it was asked to do (start, reload) is done.
-pub fn ready(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+/// News that may wait for systemd before further ones are dropped.
+const WAITING: usize = 64;
+
+/// The way to systemd; leads nowhere where that hasn't started this process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Systemd(Option<SyncSender<News>>);
+
+#[derive(Debug)]
+enum News {
+    Ready,
+    Reloading,
+    Status(String),
+    HandedOver(u32),
+    Stopping,
+    Alive,
 }
 
-/// It reads its configuration anew. [`ready`] follows, whatever comes of it.
-pub fn reloading() {
-    // systemd wants to know since when (`Type=notify-reload`).
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!(%error, "systemd can't be told of the reload"),
+impl Systemd {
+    /// The way that `NOTIFY_SOCKET` names.
+    #[must_use]
+    pub fn of_environment() -> Self {
+        if std::env::var_os("NOTIFY_SOCKET").is_none() {
+            return Self(None);
+        }
+        let (sender, news) = sync_channel(WAITING);
+        let thread = thread::Builder::new().name("systemd".to_owned());
+        match thread.spawn(move || tell_all(&news)) {
+            Ok(_) => Self(Some(sender)),
+            Err(error) => {
+                tracing::warn!(%error, "systemd can't be told how this process is");
+                Self(None)
+            }
+        }
+    }
+
+    /// It serves; what it was asked to do (start, reload) is done.
+    pub fn ready(&self) {
+        self.send(News::Ready);
+    }
+
+    /// It reads its configuration anew. [`ready`](Self::ready) follows, whatever comes of it.
+    pub fn reloading(&self) {
+        self.send(News::Reloading);
+    }
+
+    /// What goes on, for `systemctl status`.
+    pub fn status(&self, status: &str) {
+        self.send(News::Status(status.to_owned()));
+    }
+
+    /// The process `pid` is the service from now on.
+    pub fn handed_over(&self, pid: u32) {
+        self.send(News::HandedOver(pid));
+    }
+
+    /// It stops.
+    pub fn stopping(&self) {
+        self.send(News::Stopping);
+    }
+
+    /// Tells systemd again and again that this process lives, twice as often as `WatchdogSec=` asks for.
+    /// Returns at once where nobody asks.
+    pub async fn stay_alive(self) {
+        let Some(limit) = sd_notify::watchdog_enabled() else {
+            return;
+        };
+        let mut beat = interval((limit / 2).max(Duration::from_millis(1)));
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            beat.tick().await;
+            self.send(News::Alive);
+        }
+    }
+
+    fn send(&self, news: News) {
+        if let Some(sender) = &self.0
+            && let Err(unsent) = sender.try_send(news)
+        {
+            tracing::warn!(%unsent, "systemd doesn't listen");
+        }
     }
 }
 
-/// What goes on, for `systemctl status`.
-pub fn status(status: &str) {
-    tell(&[NotifyState::Status(status)]);
-}
-
-/// Another process is the service from now on.
-pub fn handed_over(pid: u32, status: &str) {
-    tell(&[NotifyState::MainPid(pid), NotifyState::Status(status)]);
-}
-
-/// It stops.
-pub fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
-}
-
-/// Tells systemd again and again that this process lives, twice as often as `WatchdogSec=` asks for.
-/// Returns at once where nobody asks.
-pub async fn stay_alive() {
-    let Some(limit) = sd_notify::watchdog_enabled() else {
-        return;
-    };
-    let mut beat = interval((limit / 2).max(Duration::from_millis(1)));
-    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        beat.tick().await;
-        tell(&[NotifyState::Watchdog]);
+fn tell_all(news: &Receiver<News>) {
+    for news in news {
+        if let Err(error) = tell(&news) {
+            tracing::warn!(%error, "systemd can't be told how this process is (NOTIFY_SOCKET)");
+        }
     }
 }
 
-fn tell(what: &[NotifyState<'_>]) {
-    // Without NOTIFY_SOCKET nobody asks, and that is no error.
-    if let Err(error) = sd_notify::notify(what) {
-        tracing::warn!(%error, "systemd can't be told how this process is (NOTIFY_SOCKET)");
+fn tell(news: &News) -> std::io::Result<()> {
+    let serving = NotifyState::Status("serving");
+    match news {
+        News::Ready => sd_notify::notify(&[NotifyState::Ready, serving]),
+        // `Type=notify-reload` wants to know since when.
+        News::Reloading => {
+            let now = NotifyState::monotonic_usec_now()?;
+            sd_notify::notify(&[NotifyState::Reloading, now])
+        }
+        News::Status(status) => sd_notify::notify(&[NotifyState::Status(status)]),
+        News::HandedOver(pid) => sd_notify::notify(&[NotifyState::MainPid(*pid), serving]),
+        News::Stopping => {
+            sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("stopping")])
+        }
+        News::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
     }
 }

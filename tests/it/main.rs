@@ -41,4 +41,5 @@ mod support;
 mod tls;
 mod traces;
 mod two_instances;
+mod upgrade;
 mod upstream;

@@ -35,8 +35,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use tokio::sync::Semaphore;
 use tokio::sync::watch::Receiver;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::warn;
@@ -72,6 +72,10 @@ pub(super) struct Managed {
     /// Of several instances on one database.
     instances: Option<Arc<InDatabase>>,
 }
+
+/// As long as it lives, no order begins.
+#[derive(Debug)]
+pub struct Pause<'a>(#[expect(dead_code, reason = "held")] SemaphorePermit<'a>);
 
 /// What the keepers of all names share.
 struct Shared {
@@ -240,6 +244,15 @@ impl Managed {
         if let Some(instances) = &self.instances {
             instances.use_database(database);
         }
+    }
+
+    /// Lets no order begin, and waits until none runs, for at most `patience`; `None` when that wasn't
+    /// enough.
+    pub(super) async fn pause_orders(&self, patience: Duration) -> Option<Pause<'_>> {
+        let all = u32::try_from(ORDERS_AT_ONCE).unwrap_or(u32::MAX);
+        let permits = timeout(patience, self.shared.orders.acquire_many(all)).await;
+        // The semaphore is never closed.
+        permits.ok()?.ok().map(Pause)
     }
 
     /// What is known of the certificate at `index`.

@@ -1,5 +1,9 @@
 //! The database's part of start and stop: the embedded server, waiting, migrations.
 
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context as _, anyhow};
+
 use crate::config::Config;
 use crate::database::migrations::{self, Report};
 use crate::database::{Database, Unavailable, embedded};
@@ -7,17 +11,23 @@ use crate::database::{Database, Unavailable, embedded};
 /// The database and, where it is ours, the server behind it.
 pub(super) struct DatabaseSide {
     pub(super) database: Database,
-    embedded: Option<embedded::Embedded>,
+    embedded: Option<Server>,
+}
+
+/// The embedded server, and how we came to it.
+struct Server {
+    embedded: embedded::Embedded,
+    is_taken_over: bool,
 }
 
 impl DatabaseSide {
-    pub(super) async fn start(config: &Config) -> anyhow::Result<Self> {
+    /// `lock` is that of the process before this one, where it keeps the embedded server running.
+    pub(super) async fn start(config: &Config, lock: Option<OwnedFd>) -> anyhow::Result<Self> {
         let (url, embedded) = if let Some(url) = &config.database.url {
             (url.clone(), None)
         } else {
-            let bin_dir = config.database.bin_dir.as_deref();
-            let embedded = embedded::start(&config.server.data_dir, bin_dir).await?;
-            (embedded.url(), Some(embedded))
+            let server = Server::start(config, lock).await?;
+            (server.embedded.url(), Some(server))
         };
         Ok(Self {
             database: Database::open(&config.database, &url)?,
@@ -25,14 +35,18 @@ impl DatabaseSide {
         })
     }
 
-    /// Waits for the database as long as `database.wait` says, then lets the rest start without it.
-    pub(super) async fn come_up(&self, config: &Config) -> anyhow::Result<()> {
+    /// Waits for the database as long as `database.wait` says, then lets the rest start without it, unless
+    /// that `is_needed`.
+    pub(super) async fn come_up(&self, config: &Config, is_needed: bool) -> anyhow::Result<()> {
         let there = match self.database.wait(config.database.wait).await {
             Ok(()) if config.database.migrate => migrate(&self.database).await,
             waited => waited.map_err(migrations::Error::from),
         };
         match there {
             Ok(()) => Ok(()),
+            Err(migrations::Error::Unavailable(Unavailable { reason, .. })) if is_needed => {
+                Err(anyhow!("the database is unavailable: {reason}"))
+            }
             Err(migrations::Error::Unavailable(Unavailable { reason, .. })) => {
                 tracing::error!(
                     reason,
@@ -48,10 +62,59 @@ impl DatabaseSide {
         }
     }
 
-    pub(super) async fn stop(self) {
-        if let Some(embedded) = self.embedded {
-            embedded.stop().await;
+    /// Whether the process before this one keeps the embedded server running until this one
+    /// [does](Self::keep).
+    pub(super) fn is_taken_over(&self) -> bool {
+        let server = self.embedded.as_ref();
+        server.is_some_and(|server| server.is_taken_over)
+    }
+
+    /// Keeps the embedded server running from now on, where it was taken over.
+    pub(super) fn keep(&self) {
+        if let Some(server) = &self.embedded {
+            server.embedded.keep();
         }
+    }
+
+    /// The lock of the embedded server, for the process that is to take it over.
+    pub(super) fn share_lock(&self) -> anyhow::Result<Option<OwnedFd>> {
+        let server = self.embedded.as_ref();
+        server
+            .map(|server| server.embedded.share_lock())
+            .transpose()
+            .context("postgres.lock can't be shared")
+    }
+
+    /// Leaves the embedded server to the process that has taken it over.
+    pub(super) async fn let_go(&mut self) {
+        if let Some(server) = self.embedded.take() {
+            server.embedded.let_go().await;
+        }
+    }
+
+    pub(super) async fn stop(self) {
+        if let Some(server) = self.embedded {
+            server.embedded.stop().await;
+        }
+    }
+}
+
+impl Server {
+    async fn start(config: &Config, lock: Option<OwnedFd>) -> anyhow::Result<Self> {
+        let data_dir = &config.server.data_dir;
+        let bin_dir = config.database.bin_dir.as_deref();
+        if let Some(lock) = lock
+            && let Some(embedded) = embedded::take_over(data_dir, bin_dir, lock).await?
+        {
+            return Ok(Self {
+                embedded,
+                is_taken_over: true,
+            });
+        }
+        Ok(Self {
+            embedded: embedded::start(data_dir, bin_dir).await?,
+            is_taken_over: false,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod database;
+mod handover;
 mod live;
 mod signals;
 mod source;
@@ -16,85 +17,122 @@ use axum::Router;
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use self::certificates::{Keeping, Ready};
 use self::database::DatabaseSide;
+use self::handover::{Arrival, Gifts, Relieved, Request, Succession};
 use self::live::Live;
 use self::signals::{Asked, Signals};
 use self::source::Source;
 use self::watching::Watching;
 use super::{Failure, Outcome};
-use crate::admin;
-use crate::admin::reload::{Reloads, Wish};
+use crate::admin::reload::{self, Reloads};
+use crate::admin::{self, upgrade::Desk};
 use crate::app;
 use crate::backup::task::Scheduled;
 use crate::config::Config;
-use crate::edge::listeners::{AtHand, Bound};
+use crate::edge::listeners::Bound;
 use crate::edge::{self, Sockets};
+use crate::handover::notify::Systemd;
 use crate::telemetry::{self, Logging, Output};
 
 pub(super) const HELP: &str = "\
 SIGTERM and SIGINT let running requests finish (server.drain); a second one stops at once. SIGHUP
-reads the configuration again, as `unibody reload` does.
+reads the configuration again, as `unibody reload` does; SIGQUIT hands over to a new process, as
+`unibody upgrade` does.
 
 Examples:
   unibody serve
+  unibody serve --take-over          in a second container beside the first
   unibody --config /etc/unibody.toml serve
   DATABASE_URL=postgres://notes@db/notes unibody serve";
 
-pub(super) fn run(config: Option<&Path>) -> Outcome {
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Arguments {
+    /// Take over from the server that uses the same `server.data_dir`, if one runs: its sockets, and its
+    /// embedded database
+    #[arg(long)]
+    take_over: bool,
+}
+
+pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
+    let gifts = Gifts::take()?;
     let source = Source::new(config);
-    let config = source.load();
-    let config = Arc::new(config.map_err(|mistakes| Failure::Config(mistakes.to_string()))?);
+    let config = match source.load() {
+        Ok(config) => Arc::new(config),
+        Err(mistakes) => {
+            let mistakes = mistakes.to_string();
+            gifts.failed(&mistakes);
+            return Err(Failure::Config(mistakes));
+        }
+    };
     let output = Output::stdout().context("cannot start logging")?;
     let logging = telemetry::start(&config, &output)?;
     edge::open_files::prepare(&config);
     let runtime = runtime(&config)?;
-    let outcome = runtime.block_on(serve(source, config, logging, &output));
+    let outcome = runtime.block_on(async {
+        let mut arrival = Arrival::begin(gifts, &config, arguments.take_over).await?;
+        let outcome = serve(source, config, logging, &output, &mut arrival).await;
+        arrival.failed(outcome.as_ref().err()).await;
+        outcome
+    });
     // What is still running after the drain has had its time.
     runtime.shutdown_background();
     output.flush();
     outcome.map_err(Failure::Other)
 }
 
+#[expect(clippy::too_many_lines, reason = "the start, in one visible sequence")]
 async fn serve(
     source: Source,
     config: Arc<Config>,
     logging: Logging,
     output: &Output,
+    arrival: &mut Arrival,
 ) -> anyhow::Result<()> {
     let started = OffsetDateTime::now_utc();
+    let systemd = Systemd::of_environment();
     let mut signals = Signals::listen()?;
     let (stopping, stopped) = watch::channel(false);
-    let (reloads, mut wishes) = Reloads::new(started);
+    let (reloads, wishes) = Reloads::new(started);
     // From the first moment on, for starting takes a while.
-    let mut watching = Watching::of(source.path(), &config)?;
+    let watching = Watching::of(source.path(), &config)?;
 
-    let sockets = Sockets::bind(&config, &mut AtHand::nothing())?;
-    let admin = admin::bind(&config)?;
+    let (desk, upgrades) = Desk::open();
+    let sockets = Sockets::bind(&config, &mut arrival.sockets)?;
+    let admin = admin::bind(&config, &mut arrival.sockets)?;
+    let mut succession = Succession::new(upgrades, admin.as_ref(), &systemd)?;
+    arrival.settle()?;
     let certificates = Ready::load(&config)?;
 
-    let database = tokio::select! {
-        database = DatabaseSide::start(&config) => database?,
+    let mut database = tokio::select! {
+        database = DatabaseSide::start(&config, arrival.lock.take()) => database?,
         () = signals.stop() => return Ok(()),
     };
-    let served = tokio::select! {
-        served = database.come_up(&config) => served.map(|()| Start::Ready),
-        () = signals.stop() => Ok(Start::Cancelled),
+    let prepare = async {
+        database.come_up(&config, arrival.is_awaited()).await?;
+        let open = announce(&config, &sockets);
+        let addresses = sockets.addresses();
+        let app: Router = app::router(app::State::new(database.database.clone()));
+        let edge = edge::prepare(&config, sockets, certificates.tls.clone(), app, output)?;
+        arrival.ready(&database).await?;
+        anyhow::Ok((open, addresses, edge))
     };
-    match served {
-        Ok(Start::Ready) => {}
+    let prepared = tokio::select! {
+        prepared = prepare => prepared.map(Some),
+        () = signals.stop() => Ok(None),
+    };
+    let (open, addresses, edge) = match prepared {
+        Ok(Some(prepared)) => prepared,
         unserved => {
             database.stop().await;
             return unserved.map(drop);
         }
-    }
-
-    let open = announce(&config, &sockets);
-    let app: Router = app::router(app::State::new(database.database.clone()));
-    let addresses = sockets.addresses();
-    let edge = edge::start(&config, sockets, certificates.tls.clone(), app, output)?;
+    };
+    let edge = edge.serve();
     let backups = Scheduled::start(config.backup.as_ref(), &database.database, stopped.clone());
+    let mut telling = None;
     let subject = match admin {
         None => None,
         Some(bound) => {
@@ -113,8 +151,9 @@ async fn serve(
                 backups: Arc::clone(&backups.keeper),
                 edge: edge.figures(),
                 reloads: Arc::clone(&reloads),
+                upgrades: desk,
             }));
-            admin::serve(bound, Arc::clone(&subject), stopped.clone())?;
+            telling = Some(admin::serve(bound, Arc::clone(&subject), stopped.clone())?);
             Some(subject)
         }
     };
@@ -126,6 +165,9 @@ async fn serve(
         &addresses.https,
         &database.database,
     );
+    arrival.serving(&database, &systemd).await;
+    succession.be_found(&config.server.data_dir);
+    tokio::spawn(systemd.clone().stay_alive());
     tracing::info!(open, "ready");
 
     let mut live = Live {
@@ -142,44 +184,86 @@ async fn serve(
         logging,
         subject,
     };
-    until_stopped(&mut live, &mut watching, &mut wishes, &mut signals).await;
+    let mut inboxes = Inboxes {
+        signals,
+        reloads: wishes,
+        watching,
+        succession,
+        systemd,
+    };
+    let relieved = inboxes.work(&mut live, &database).await;
+    // The next process has sockets of its own to the same queues.
+    drop(inboxes.succession);
+    match &relieved {
+        Some(relieved) if relieved.of_database => database.let_go().await,
+        Some(_) => {}
+        None => inboxes.systemd.stopping(),
+    }
     stopping.send_replace(true);
-    stop(live, &mut signals).await;
+    end(live, relieved, telling, &mut inboxes.signals).await;
     backups.ended().await;
     database.stop().await;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Runs, and reloads whenever that is asked for, until it is asked to stop.
-async fn until_stopped(
-    live: &mut Live,
-    watching: &mut Watching,
-    wishes: &mut mpsc::Receiver<Wish>,
-    signals: &mut Signals,
-) {
-    loop {
-        let wish = tokio::select! {
-            asked = signals.next() => match asked {
-                Asked::ToStop => return,
-                Asked::ToReload => None,
-            },
-            Some(wish) = wishes.recv() => Some(wish),
-            () = watching.changed() => None,
-        };
-        let outcome = tokio::select! {
-            outcome = live.reload() => outcome,
-            () = signals.stop() => return,
-        };
-        watching.follow(live.source.path(), &live.config);
-        if let Some(wish) = wish {
-            wish.answer(outcome);
+/// From where a running server is told what to do.
+struct Inboxes {
+    signals: Signals,
+    reloads: mpsc::Receiver<reload::Wish>,
+    watching: Watching,
+    succession: Succession,
+    systemd: Systemd,
+}
+
+impl Inboxes {
+    /// Does what is asked for until the server is to stop, or another process has taken over.
+    async fn work(&mut self, live: &mut Live, database: &DatabaseSide) -> Option<Relieved> {
+        loop {
+            let next = tokio::select! {
+                asked = self.signals.next() => match asked {
+                    Asked::Stop => return None,
+                    Asked::Reload => Next::Reload(None),
+                    Asked::HandOver => Next::HandOver(Request::by_signal()),
+                },
+                Some(wish) = self.reloads.recv() => Next::Reload(Some(wish)),
+                () = self.watching.changed() => Next::Reload(None),
+                request = self.succession.asked() => Next::HandOver(request),
+            };
+            match next {
+                Next::Reload(wish) => {
+                    self.systemd.reloading();
+                    let outcome = tokio::select! {
+                        outcome = live.reload() => outcome,
+                        () = self.signals.stop() => return None,
+                    };
+                    self.systemd.ready();
+                    self.watching.follow(live.source.path(), &live.config);
+                    if let Some(wish) = wish {
+                        wish.answer(outcome);
+                    }
+                }
+                Next::HandOver(request) => {
+                    let relieved = tokio::select! {
+                        relieved = self.succession.hand_over(request, live, database) => relieved,
+                        () = self.signals.stop() => return None,
+                    };
+                    if relieved.is_some() {
+                        return relieved;
+                    }
+                }
+            }
         }
     }
 }
 
-/// Lets running requests finish, within their time.
-async fn stop(live: Live, signals: &mut Signals) {
+/// Finishes what was begun, for at most `server.drain`. `telling` ends by itself.
+async fn end(
+    live: Live,
+    relieved: Option<Relieved>,
+    telling: Option<JoinHandle<()>>,
+    signals: &mut Signals,
+) {
     let Live {
         config,
         edge,
@@ -187,9 +271,25 @@ async fn stop(live: Live, signals: &mut Signals) {
         ..
     } = live;
     let drain = config.server.drain;
-    tracing::info!(?drain, "stopping");
+    if let Some(relieved) = &relieved {
+        tracing::info!(to = relieved.by.pid, ?drain, "finishing what was begun");
+    } else {
+        tracing::info!(?drain, "stopping");
+    }
+    let connections = async {
+        match relieved {
+            Some(_) => edge.hand_over(drain).await,
+            None => edge.stop(drain).await,
+        }
+    };
+    let telling = async {
+        if let Some(telling) = telling {
+            // It panics nowhere; were it to, nobody could be told any more.
+            let _ = telling.await;
+        }
+    };
     // What is still to be told of certificates has as much time as running requests.
-    let drained = async { tokio::join!(edge.stop(drain), keeping.finish(drain)).0 };
+    let drained = async { tokio::join!(connections, keeping.finish(drain), telling).0 };
     tokio::select! {
         cut = drained => match cut {
             0 => tracing::info!("every request was finished"),
@@ -200,11 +300,11 @@ async fn stop(live: Live, signals: &mut Signals) {
     keeping.cut().await;
 }
 
-/// How the start ended.
-enum Start {
-    Ready,
-    /// Asked to stop before anything was served.
-    Cancelled,
+/// What a running server is to do.
+#[expect(clippy::large_enum_variant, reason = "few are made, and none is kept")]
+enum Next {
+    Reload(Option<reload::Wish>),
+    HandOver(Request),
 }
 
 /// Says where the server listens; returns what to put into a browser on this machine.

@@ -14,10 +14,12 @@ pub(super) struct Signals {
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// SIGTERM, SIGINT, SIGQUIT.
-    ToStop,
+    /// SIGTERM, SIGINT.
+    Stop,
+    /// SIGQUIT.
+    HandOver,
     /// SIGHUP.
-    ToReload,
+    Reload,
 }
 
 impl Signals {
@@ -31,13 +33,13 @@ impl Signals {
         })
     }
 
-    /// The next thing asked for. A reload that is asked for while nobody waits is not lost.
+    /// The next thing asked for. A reload or a handover that is asked for while nobody waits is not lost.
     pub(super) async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => Asked::ToStop,
-            _ = self.interrupt.recv() => Asked::ToStop,
-            _ = self.quit.recv() => Asked::ToStop,
-            _ = self.hangup.recv() => Asked::ToReload,
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.quit.recv() => Asked::HandOver,
+            _ = self.hangup.recv() => Asked::Reload,
         }
     }
 
@@ -46,7 +48,6 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
-            _ = self.quit.recv() => {}
         }
     }
 }

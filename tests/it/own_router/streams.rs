@@ -49,6 +49,34 @@ fn streaming() -> (Router, Sender<&'static str>) {
 const PIECES: [&str; 3] = ["data: one\n\n", "data: two\n\n", "data: three\n\n"];
 
 #[test]
+fn an_event_stream_ends_in_order_when_the_server_leaves_and_no_other_does() {
+    for (path, ends) in [("/events", true), ("/text", false)] {
+        let (router, pieces) = streaming();
+        let edge = Edge::serve(router);
+        let mut raw = Raw::connect(edge.http);
+        raw.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        pieces.blocking_send(PIECES[0]).unwrap();
+        read_until(&mut raw, PIECES[0]);
+        edge.say_farewell();
+        if !ends {
+            pieces.blocking_send(PIECES[1]).unwrap();
+            read_until(&mut raw, PIECES[1]);
+            drop(pieces);
+        }
+        read_until(&mut raw, "\r\n0\r\n\r\n");
+    }
+}
+
+fn read_until(raw: &mut Raw, end: &str) {
+    let mut read = Vec::new();
+    let mut byte = [0];
+    while !String::from_utf8_lossy(&read).contains(end) {
+        raw.0.read_exact(&mut byte).unwrap();
+        read.push(byte[0]);
+    }
+}
+
+#[test]
 fn each_event_arrives_before_the_next_is_made_even_for_clients_that_take_gzip() {
     for accept in ["", "Accept-Encoding: gzip, br\r\n"] {
         let (router, events) = streaming();

@@ -72,7 +72,8 @@ fn tasks_of_configurations_that_are_gone_end() {
     let config = another(0, directory.path());
     let sockets = Sockets::bind(&config, &mut AtHand::nothing()).unwrap();
     let output = Output::stdout().unwrap();
-    let mut running = edge::start(&config, sockets, None, Router::new(), &output).unwrap();
+    let edge = edge::prepare(&config, sockets, None, Router::new(), &output).unwrap();
+    let mut running = edge.serve();
     let tasks = || runtime.metrics().num_alive_tasks();
     let before = tasks();
     for number in 1..=RELOADS {

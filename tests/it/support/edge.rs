@@ -66,7 +66,8 @@ impl Edge {
             config,
             challenges: None,
         });
-        let running = edge::start(&config, sockets, tls, app, &output).unwrap();
+        let running = edge::prepare(&config, sockets, tls, app, &output).unwrap();
+        let running = running.serve();
         drop(entered);
         Self {
             runtime: Some(runtime),
@@ -75,6 +76,11 @@ impl Edge {
             http,
             https,
         }
+    }
+
+    /// Has it serve nobody anew.
+    pub fn say_farewell(&self) {
+        self.running.say_farewell();
     }
 
     /// What it counts.

@@ -20,9 +20,14 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 /// A free port for the server, and that port for the commands that ask it.
 const ADMIN: &str = "${ADMIN:-127.0.0.1:0}";
 
+/// Where a server's directory has a program of its own, if it has one.
+pub const PROGRAM: &str = "unibody";
+
 /// A running server and what it has said so far.
 pub struct Server {
     process: Child,
+    /// The process that has taken over from it.
+    successor: Option<Pid>,
     lines: Receiver<String>,
     said: Arc<Mutex<Vec<String>>>,
     /// Where it runs: `config.toml`, `certs`, `data` and `public` lie here.
@@ -147,7 +152,12 @@ impl Setup {
     }
 
     /// Writes `config.toml` and starts the server without waiting for anything.
-    pub fn spawn(mut self) -> Server {
+    pub fn spawn(self) -> Server {
+        self.spawn_as(|command| command)
+    }
+
+    /// The same with another command in its place.
+    pub fn spawn_as(mut self, how: impl FnOnce(Command) -> Command) -> Server {
         std::fs::write(self.directory.path().join("config.toml"), self.toml()).unwrap();
         let mut database = None;
         match self.database {
@@ -155,7 +165,11 @@ impl Setup {
             Choice::Url(url) => self.environment.push(("DATABASE_URL".to_owned(), url)),
             Choice::Embedded | Choice::Configured => {}
         }
-        Server::launch(self.directory, database, self.environment)
+        let directory = self.directory.path();
+        let program = program_in(directory);
+        let command = command_in(directory, &program, database.as_ref(), &self.environment);
+        let command = how(command);
+        Server::run(command, self.directory, database, self.environment)
     }
 
     fn toml(&self) -> String {
@@ -194,7 +208,8 @@ impl Server {
         database: Option<TestDatabase>,
         environment: Vec<(String, String)>,
     ) -> Self {
-        let command = command_in(directory.path(), database.as_ref(), &environment);
+        let program = program_in(directory.path());
+        let command = command_in(directory.path(), &program, database.as_ref(), &environment);
         Self::run(command, directory, database, environment)
     }
 
@@ -222,6 +237,7 @@ impl Server {
         }
         Self {
             process,
+            successor: None,
             lines,
             said,
             directory,
@@ -255,6 +271,7 @@ impl Server {
         let database = self.database.take();
         let command = how(command_in(
             directory.path(),
+            &program_in(directory.path()),
             database.as_ref(),
             &environment,
         ));
@@ -277,6 +294,7 @@ impl Server {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = command_in(
             self.directory.path(),
+            Path::new(env!("CARGO_BIN_EXE_unibody")),
             self.database.as_ref(),
             &self.environment,
         );
@@ -364,9 +382,15 @@ impl Server {
         kill(self.pid(), signal).unwrap();
     }
 
-    /// Its process id.
+    /// The id of the process that serves.
     pub fn pid(&self) -> Pid {
-        Pid::from_raw(i32::try_from(self.process.id()).unwrap())
+        let first = Pid::from_raw(i32::try_from(self.process.id()).unwrap());
+        self.successor.unwrap_or(first)
+    }
+
+    /// Another process serves from now on, and writes where this one did.
+    pub fn is_succeeded_by(&mut self, pid: Pid) {
+        self.successor = Some(pid);
     }
 
     /// Its end, if that comes within `time`.
@@ -427,11 +451,13 @@ impl Server {
     }
 
     fn stop_if_running(&mut self) {
-        if !matches!(self.process.try_wait(), Ok(None)) {
+        if self.successor.is_none() && !matches!(self.process.try_wait(), Ok(None)) {
             return;
         }
-        self.signal(Signal::SIGTERM);
+        // A successor is nobody's child here, and may have ended.
+        let _ = kill(self.pid(), Signal::SIGTERM);
         if self.ends_within(PATIENCE).is_none() {
+            let _ = kill(self.pid(), Signal::SIGKILL);
             let _ = self.process.kill();
         }
     }
@@ -460,7 +486,7 @@ fn powerless(command: Command) -> Command {
 }
 
 /// The same command, run by `program`.
-fn through(program: &str, arguments: &[&str], command: &Command) -> Command {
+pub fn through(program: &str, arguments: &[&str], command: &Command) -> Command {
     let mut outer = Command::new(program);
     outer
         .args(arguments)
@@ -482,10 +508,11 @@ fn through(program: &str, arguments: &[&str], command: &Command) -> Command {
 /// The program, told of `database` and of nothing else in our environment that it would read.
 fn command_in(
     directory: &Path,
+    program: &Path,
     database: Option<&TestDatabase>,
     environment: &[(String, String)],
 ) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_unibody"));
+    let mut command = Command::new(program);
     command
         .current_dir(directory)
         .env_remove("DATABASE_URL")
@@ -495,4 +522,14 @@ fn command_in(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
+}
+
+/// The program that a server in `directory` runs: its own, where a test has put one there.
+fn program_in(directory: &Path) -> PathBuf {
+    let own = directory.join(PROGRAM);
+    if own.exists() {
+        own
+    } else {
+        env!("CARGO_BIN_EXE_unibody").into()
+    }
 }

@@ -1,0 +1,71 @@
+//! `unibody upgrade`: another process in the place of the running one.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use http::StatusCode;
+
+use super::Outcome;
+use super::ask::{self, Silence};
+use crate::admin::upgrade::{self, PATIENCE, Wanted};
+use crate::config::Config;
+use crate::config::values::parse_duration;
+
+pub(super) const HELP: &str = "\
+The running server starts the program again, by the path and with the arguments that it was started
+with, and hands its listening sockets over once that is ready. No request fails. If the new process
+doesn't become ready, the old one goes on, and this command says why and exits with status 1.
+
+Examples:
+  install -m755 unibody-new /usr/local/bin/unibody && unibody upgrade
+  unibody upgrade --timeout 10m     with long migrations
+  kill -QUIT PID                    the same without this command; the log tells how it went";
+
+/// What the server needs besides the new process's time: an order for a certificate is finished first.
+const MARGIN: Duration = Duration::from_mins(1);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// How long the new process may take to be ready [default: 2m]
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    timeout: Option<Duration>,
+}
+
+pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
+    let config = super::load(config)?;
+    let patience = arguments.timeout.unwrap_or(PATIENCE);
+    Ok(super::small_runtime()?.block_on(upgrade(&config, patience))?)
+}
+
+async fn upgrade(config: &Config, patience: Duration) -> anyhow::Result<()> {
+    let wanted = Wanted {
+        patience: patience.as_secs(),
+    };
+    let asked = ask::post(config, upgrade::PATH, &wanted, patience + MARGIN).await;
+    let (status, body) = asked.map_err(|silence| match silence {
+        Silence::SwitchedOff => anyhow!(
+            "server.admin is switched off, so the server cannot be asked; send SIGQUIT to its process instead (kill -QUIT PID), and look into its log"
+        ),
+        silence => silence.into(),
+    })?;
+    let outcome: upgrade::Outcome = serde_json::from_slice(&body)
+        .with_context(|| format!("{} answered {status}", upgrade::PATH))?;
+    if status == StatusCode::OK {
+        println!("{}", outcome.message);
+        return Ok(());
+    }
+    Err(anyhow!(
+        "not upgraded, unibody {} (process {}) goes on: {}",
+        outcome.old.version,
+        outcome.old.pid,
+        outcome.message
+    ))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(duration) if duration >= Duration::from_secs(1) => Ok(duration),
+        _ => Err("give a duration of a second or more, such as 90s or 5m".to_owned()),
+    }
+}
