@@ -156,6 +156,7 @@ async fn ask_everything(api: &Api, told: &mut String) {
     for (method, path) in [
         ("GET", "/api/notes"),
         ("GET", "/api/notes/nothing"),
+        ("GET", "/readyz"),
         ("POST", "/api/notes"),
         ("GET", "/up/"),
         ("POST", "/up/"),

@@ -444,8 +444,10 @@ impl Server {
             self.https = self.https.or_else(|| find("https"));
         }
         let admin = said.iter().find_map(|line| {
-            let (_, rest) = line.split_once("admin=http://")?;
-            rest.split_whitespace().next()?.parse().ok()
+            // As text, or as JSON.
+            let told = line.split_once("admin=http://");
+            let (_, rest) = told.or_else(|| line.split_once("\"admin\":\"http://"))?;
+            rest.split(['"', ' ']).next()?.parse().ok()
         });
         self.admin = admin.or(self.admin);
     }
