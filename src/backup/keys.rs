@@ -8,6 +8,11 @@ use age::stream::StreamReader;
 use age::{DecryptError, Decryptor, Encryptor, Identity, Recipient, scrypt, x25519};
 use anyhow::{Context as _, anyhow, bail};
 
+/// The costliest passphrase that is tried, as a power of two (age's own program has the same limit).
+/// The library's is what this machine does in seconds just now: it would refuse, on a slow or busy
+/// machine, what was made on a fast one.
+const MOST_WORK: u8 = 22;
+
 /// How a file is to be encrypted.
 #[derive(Clone)]
 pub enum Lock {
@@ -126,7 +131,8 @@ impl Key {
                 decryptor.decrypt(keys.iter().map(|key| key as &dyn Identity))
             }
             Self::Passphrase(passphrase) => {
-                let identity = scrypt::Identity::new(passphrase.clone());
+                let mut identity = scrypt::Identity::new(passphrase.clone());
+                identity.set_max_work_factor(MOST_WORK);
                 decryptor.decrypt(std::iter::once(&identity as &dyn Identity))
             }
         }

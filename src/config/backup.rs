@@ -77,8 +77,6 @@ pub(super) fn backup(section: &Section<'_>) -> Option<Backup> {
     let every = section.value("every", unless_empty(duration_up_to(DECADE)));
     let directory = section.value("directory", unless_empty(future_directory));
     let command = section.value("command", unless_empty(string));
-    // What is wrong with one of these is said already; it is not missing.
-    let is_whole = noted == section.reader.noted.borrow().len();
     let keep = Keep {
         daily: section.value("keep_daily", integer(0..=MOST)),
         weekly: section.value("keep_weekly", integer(0..=MOST)),
@@ -112,6 +110,8 @@ pub(super) fn backup(section: &Section<'_>) -> Option<Backup> {
         }
         (None, None) => None,
     };
+    // What is wrong with one of these is said already; it is not missing.
+    let is_whole = noted == section.reader.noted.borrow().len();
     if keep.daily + keep.weekly + keep.monthly == 0 {
         let what = "no backup older than a day would stay; keep at least one";
         section.note_combination_at("keep_daily", what);
