@@ -4,13 +4,13 @@
 
 use std::fs;
 
-use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
-use nix::unistd::{SysconfVar, sysconf};
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
 
 use super::exposition::Exposition;
+use crate::admin::sampler::process as machine;
 
 pub(super) fn all(out: &mut Exposition, started: OffsetDateTime) {
     out.family("unibody_build_info", "1, with the version of the program.");
@@ -25,44 +25,23 @@ pub(super) fn all(out: &mut Exposition, started: OffsetDateTime) {
         "Processor time used, the system's on its behalf included, in seconds.",
     );
     out.sample_if_any(cpu_seconds());
-    memory(out);
+    out.family(
+        "process_resident_memory_bytes",
+        "Memory in use (RSS), in bytes.",
+    );
+    out.sample_if_any(machine::memory());
+    let files = machine::open_files();
     out.family("process_open_fds", "Open file descriptors.");
-    // The look itself has one open.
-    let open = fs::read_dir("/proc/self/fd").map(|open| open.count().saturating_sub(1));
-    out.sample_if_any(open.ok());
+    out.sample_if_any(files.map(|(open, _)| open));
     out.family(
         "process_max_fds",
         "The most file descriptors that may be open.",
     );
-    let limit = getrlimit(Resource::RLIMIT_NOFILE);
-    out.sample_if_any(limit.ok().map(|(soft, _)| soft));
+    out.sample_if_any(files.map(|(_, most)| most));
     out.family("process_threads", "Threads of the operating system.");
     let threads = fs::read_dir("/proc/self/task").map(Iterator::count);
     out.sample_if_any(threads.ok());
     runtime(out);
-}
-
-fn memory(out: &mut Exposition) {
-    let pages = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
-    let page = page.and_then(|size| u64::try_from(size).ok());
-    let mut bytes = pages
-        .split(' ')
-        .map(|pages| Some(pages.parse::<u64>().ok()? * page?));
-    let families = [
-        (
-            "process_virtual_memory_bytes",
-            "Addresses in use, whether there is memory behind them or not.",
-        ),
-        (
-            "process_resident_memory_bytes",
-            "Memory in use (RSS), in bytes.",
-        ),
-    ];
-    for (family, help) in families {
-        out.family(family, help);
-        out.sample_if_any(bytes.next().flatten());
-    }
 }
 
 fn runtime(out: &mut Exposition) {

@@ -99,29 +99,6 @@ impl Requests {
             counts.map(|(class, count)| (*method, *class, *count))
         })
     }
-
-    /// Those since the `earlier` reading.
-    #[must_use]
-    pub fn since(&self, earlier: &Self) -> Self {
-        let mut since = self.clone();
-        for (counts, before) in since.rows.iter_mut().zip(&earlier.rows) {
-            for (count, before) in counts.iter_mut().zip(before) {
-                *count = count.saturating_sub(*before);
-            }
-        }
-        since.ready = since.ready.saturating_sub(earlier.ready);
-        since
-    }
-
-    /// Adds those of `other`.
-    pub fn add(&mut self, other: &Self) {
-        for (sums, counts) in self.rows.iter_mut().zip(&other.rows) {
-            for (sum, count) in sums.iter_mut().zip(counts) {
-                *sum += count;
-            }
-        }
-        self.ready += other.ready;
-    }
 }
 
 impl StatusClass {
@@ -222,15 +199,5 @@ mod tests {
             .collect();
         assert_eq!(found, [("GET", 2), ("HEAD", 1)]);
         assert_eq!((requests.total(), requests.ready()), (3, 2));
-
-        let before = requests.clone();
-        counts.add_ready(false, 200);
-        let mut after = Requests::default();
-        counts.read_into(&mut after);
-        let since = after.since(&before);
-        assert_eq!((since.total(), since.ready()), (1, 1));
-        let mut sum = before;
-        sum.add(&since);
-        assert_eq!(sum, after);
     }
 }
