@@ -51,6 +51,14 @@ fn every_key_is_reloaded_or_waits_for_a_restart() {
 fn what_waits_for_a_restart_stays_as_it_was() {
     let started = good("");
     let mut other = good(FULL);
+    let telemetry = r#"
+[telemetry]
+otlp = "http://127.0.0.1:4318"
+headers = "X-Tenant: a"
+sample = 0.5
+service = "another"
+"#;
+    other.telemetry = good(telemetry).telemetry;
     other.server.admin = None;
     other.server.data_dir = "/elsewhere".into();
     other.server.workers += 1;
@@ -133,8 +141,8 @@ upstream = "a"
             "tables in others, and others",
         ),
         (
-            "lhWy",
-            "lhWz",
+            "LJZdL",
+            "LJZdM",
             &["route /api/: basic_auth.\"a\""],
             "a secret",
         ),
