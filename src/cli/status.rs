@@ -132,8 +132,12 @@ fn configuration(history: &History) -> String {
         // Writing to a string cannot fail, here and below.
         let _ = write!(words, "; the last reload failed:\n{why}");
     }
-    for key in &history.waiting {
-        let _ = write!(words, "\nrestart   needed for {key}");
+    if !history.waiting.is_empty() {
+        let _ = write!(
+            words,
+            "\nrestart   needed for {}",
+            history.waiting.join(", ")
+        );
     }
     words
 }
