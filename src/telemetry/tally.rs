@@ -1,7 +1,6 @@
 //! Lines that anybody outside can provoke: the first few of a minute are said, the rest is counted and
 //! told in one line at its end.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -27,7 +26,6 @@ pub struct Tally {
     what: &'static str,
     /// Lines of their own in a minute.
     lines: u64,
-    total: AtomicU64,
     minute: Mutex<Minute>,
 }
 
@@ -46,7 +44,6 @@ impl Tally {
         Self {
             what,
             lines,
-            total: AtomicU64::new(0),
             minute: Mutex::new(Minute {
                 ends: None,
                 count: 0,
@@ -59,7 +56,6 @@ impl Tally {
     /// of the others, made for one of them.
     #[must_use]
     pub fn count(&'static self, example: impl FnOnce() -> String) -> bool {
-        self.total.fetch_add(1, Ordering::Relaxed);
         let mut minute = self.minute.lock();
         let Some(_) = minute.ends else {
             return self.begin(&mut minute);
@@ -69,12 +65,6 @@ impl Tally {
             minute.example = example();
         }
         minute.count <= self.lines
-    }
-
-    /// Since the start of the process.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.total.load(Ordering::Relaxed)
     }
 
     /// Begins a minute with its first one.
@@ -189,6 +179,5 @@ mod tests {
         assert!(log.contains("example=\"2\""), "{log}");
         assert!(log.contains("last minute 3 more things"), "{log}");
         assert_eq!(log.lines().count(), 2, "{log}");
-        assert_eq!(TALLY.total(), 2316);
     }
 }

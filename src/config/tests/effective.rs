@@ -73,6 +73,7 @@ path = "/"
 files = "public"
 spa = "index.html"
 cache_control = "no-cache"
+immutable = true
 [[route]]
 path = "/old"
 redirect = { to = "https://{host}{path}", status = 301 }
