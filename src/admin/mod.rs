@@ -27,6 +27,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -240,7 +241,11 @@ fn give_up_on_the_silent(socket: &TcpStream) {
 }
 
 async fn converse(socket: TcpStream, router: Router, mut stopped: watch::Receiver<bool>) {
-    let service = hyper::service::service_fn(move |request| respond(router.clone(), request));
+    let has_asked = AtomicBool::new(false);
+    let service = hyper::service::service_fn(|request| {
+        has_asked.store(true, Ordering::Relaxed);
+        respond(router.clone(), request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
@@ -251,7 +256,10 @@ async fn converse(socket: TcpStream, router: Router, mut stopped: watch::Receive
         _ = connection.as_mut() => return,
         _ = stopped.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
     }
-    let _ = connection.await;
+    // Who has asked nothing yet is not waited for: half a head may stay half.
+    if has_asked.load(Ordering::Relaxed) {
+        let _ = connection.await;
+    }
 }
 
 /// Reads the body first, so that nothing below waits for a client.

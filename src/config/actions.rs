@@ -85,11 +85,12 @@ fn files(section: &Section<'_>) -> Option<Files> {
         Some(spa)
     });
     let cache_control = section.optional("cache_control", header_value);
+    let immutable = section.optional("immutable", boolean).unwrap_or(false);
     Some(Files {
         root: root?,
         spa,
         cache_control,
-        immutable: section.optional("immutable", boolean).unwrap_or(false),
+        immutable,
     })
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::stat::{SFlag, fstat};
 use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -17,6 +18,8 @@ const USUAL: usize = 256 * 1024;
 /// How long lines are collected before they are written together. Under load this saves a wake-up
 /// of the writing thread, and a system call, for each line.
 const COLLECT: Duration = Duration::from_millis(10);
+/// What a pipe takes in one piece (POSIX.1-2017, `write`).
+const PIPE_BUF: usize = nix::libc::PIPE_BUF;
 /// How long the last lines may take at exit when nobody reads them.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
@@ -99,6 +102,7 @@ impl Drop for Handle {
 
 fn write_all(queue: &Queue) {
     let mut batch = Vec::with_capacity(USUAL);
+    let at_once = most_at_once();
     loop {
         let mut state = queue.state.lock();
         queue.called.wait_while(&mut state, |state| {
@@ -120,14 +124,47 @@ fn write_all(queue: &Queue) {
             batch.extend_from_slice(notice.as_bytes());
         }
         let mut stdout = io::stdout().lock();
-        // A stdout that is closed is the operator's choice; serving doesn't depend on it.
-        let _ = stdout.write_all(&batch).and_then(|()| stdout.flush());
+        for piece in pieces(&batch, at_once) {
+            // A stdout that is closed is the operator's choice; serving doesn't depend on it.
+            let _ = stdout.write_all(piece).and_then(|()| stdout.flush());
+        }
         drop(stdout);
         queue.state.lock().written += count;
         queue.written.notify_all();
         batch.clear();
         batch.shrink_to(USUAL);
     }
+}
+
+/// Bytes that stdout takes without another process's between them: at an upgrade the next process writes
+/// to the same place.
+fn most_at_once() -> usize {
+    let file = SFlag::S_IFREG.bits();
+    match fstat(io::stdout()) {
+        Ok(stat) if stat.st_mode & SFlag::S_IFMT.bits() == file => usize::MAX,
+        // A pipe, a socket, a terminal: what POSIX promises of pipes.
+        _ => PIPE_BUF,
+    }
+}
+
+/// Cuts `lines` at line ends into pieces of at most `most` bytes; a longer line is a piece of its own.
+fn pieces(lines: &[u8], most: usize) -> impl Iterator<Item = &[u8]> {
+    let mut rest = lines;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let within = &rest[..rest.len().min(most)];
+        let end = if within.len() == rest.len() {
+            rest.len()
+        } else {
+            let cut = memchr::memrchr(b'\n', within).or_else(|| memchr::memchr(b'\n', rest));
+            cut.map_or(rest.len(), |end| end + 1)
+        };
+        let (piece, others) = rest.split_at(end);
+        rest = others;
+        Some(piece)
+    })
 }
 
 impl<'a> MakeWriter<'a> for Output {
@@ -161,5 +198,28 @@ impl Write for Event {
 impl Drop for Event {
     fn drop(&mut self) {
         self.output.write(&self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_is_cut() {
+        for (lines, most, expected) in [
+            ("", 4, &[][..]),
+            ("a\n", 4, &["a\n"]),
+            ("a\nb\n", 4, &["a\nb\n"]),
+            ("a\nb\nc\n", 4, &["a\nb\n", "c\n"]),
+            ("abc\nd\n", 5, &["abc\n", "d\n"]),
+            ("longer\na\n", 4, &["longer\n", "a\n"]),
+            ("a\nlonger", 4, &["a\n", "longer"]),
+            ("a\nb\n", usize::MAX, &["a\nb\n"]),
+        ] {
+            let cut: Vec<_> = pieces(lines.as_bytes(), most).collect();
+            let expected: Vec<_> = expected.iter().map(|piece| piece.as_bytes()).collect();
+            assert_eq!(cut, expected, "{lines:?}");
+        }
     }
 }

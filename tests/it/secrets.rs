@@ -48,7 +48,7 @@ async fn the_database_may_be_named_in_a_file() {
         .start();
     Api::http2(&server).create_note("milk").await;
     assert_eq!(database.count("SELECT count(*) FROM notes"), 1);
-    assert!(!server.path("data").exists(), "no embedded one");
+    assert!(!server.path("data/postgres").exists(), "no embedded one");
     assert!(!server.log().contains(&password_of(&database.url)));
 }
 

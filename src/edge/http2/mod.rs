@@ -103,7 +103,7 @@ pub(super) async fn serve(
                 if backlog.load(Ordering::Relaxed) {
                     continue;
                 }
-                return;
+                break;
             }
         };
         match accepted {
@@ -123,9 +123,12 @@ pub(super) async fn serve(
                 malformed += 1;
                 edge.measures.refused(StatusCode::BAD_REQUEST);
             }
-            Ok(_) | Err(_) => return,
+            Ok(_) | Err(_) => break,
         }
     }
+    // Streams notice that it is gone. Each still has its line to write, and counts as open until then.
+    drop(connection);
+    running.ended().await;
 }
 
 fn options() -> H2Options {
@@ -158,10 +161,15 @@ impl Running {
 
     /// Resolves when no stream has been open for `time`.
     async fn idle(&self, time: Duration) {
+        self.ended().await;
+        sleep(time).await;
+    }
+
+    /// Resolves when no stream is open.
+    async fn ended(&self) {
         let mut watched = self.0.subscribe();
         // The sender is borrowed, so it can't be gone.
         let _ = watched.wait_for(|running| *running == 0).await;
-        sleep(time).await;
     }
 }
 

@@ -83,7 +83,8 @@ fn age_goes_on_at_the_door() {
         )],
     );
     let first = talk(&edge, "/c/x", "");
-    assert_eq!(first[4].header("age"), Some("41"));
+    let age: u64 = first[4].header("age").unwrap().parse().unwrap();
+    assert!((41..60).contains(&age), "{age}");
     let start = Instant::now();
     // Time is what this is about.
     thread::sleep(Duration::from_millis(1100));

@@ -41,7 +41,9 @@ fn nobody_waits_while_it_is_renewed_in_the_background() {
     for _ in 0..5 {
         let answer = send(&edge, "GET", "/c/x", "Cookie: a=b");
         assert_eq!((outcome(&answer), answer.text().as_str()), ("stale", "old"));
-        assert_eq!(answer.header("age"), Some("20"));
+        let age: u32 = answer.header("age").unwrap().parse().unwrap();
+        // It was twenty seconds old when it came, and ages while this test runs.
+        assert!((20..60).contains(&age), "{age}");
     }
     let asked = origin.wait_for("/c/x", 2);
     assert!(
@@ -54,7 +56,11 @@ fn nobody_waits_while_it_is_renewed_in_the_background() {
         let answer = get(&edge, "/c/x");
         (outcome(&answer).to_owned(), answer.text())
     });
-    assert_eq!((text.as_str(), origin.asked("/c/x").len()), ("new", 2));
+    assert_eq!(text, "new");
+    // Whoever looked before the renewal and asked for its lock after it may renew once more; not each of
+    // the five.
+    let asked = origin.asked("/c/x").len();
+    assert!((2..=3).contains(&asked), "{asked}");
 }
 
 #[test]

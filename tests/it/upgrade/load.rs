@@ -103,7 +103,7 @@ async fn twenty_upgrades_in_a_row_fail_no_request() {
         }
         server
     });
-    let server = server.await.unwrap();
+    let mut server = server.await.unwrap();
     over.store(true, Ordering::Relaxed);
     let mut asked = Vec::new();
     for task in tasks {
@@ -115,6 +115,13 @@ async fn twenty_upgrades_in_a_row_fail_no_request() {
     http1.assert_clean("HTTP/1.1");
     http2.assert_clean("HTTP/2");
     writers.assert_clean("POST");
+    // A line is written a moment after its answer.
+    for (path, asked) in NUMBERED.into_iter().zip(&asked) {
+        let last = format!("\"GET {path}{} HTTP/2.0\"", asked - 1);
+        if !server.log().contains(&last) {
+            server.wait_for_line(&last);
+        }
+    }
     let log = server.log();
     for (path, asked) in NUMBERED.into_iter().zip(asked) {
         for number in 0..asked {
