@@ -1,6 +1,6 @@
 //! Backups that the server makes by itself, as `[backup]` says.
 //!
-//! When the last one was made stands in the database ([`record`](super::record)), so restarts and
+//! When the last one was made stands in the database ([`record`]), so restarts and
 //! other instances know; a lock there lets one instance at a time make one. A failure is told, counted,
 //! and followed by another attempt; a time that was missed is made up.
 

@@ -218,7 +218,7 @@ pub fn prepare(
         cache: cache::Cache::forever(config.server.workers),
         traces: Tracer::start(config)?,
     });
-    let proxy = ArcSwap::from_pointee(proxy(config, &edge));
+    let proxy = ArcSwap::from_pointee(proxy_as(config, &edge));
     Ok(Prepared {
         running: Running {
             edge,
@@ -319,7 +319,7 @@ impl Edge {
 }
 
 /// The way of requests through Pingora, with the pool of connections to upstreams.
-fn proxy(config: &Config, edge: &Arc<Edge>) -> HttpProxy<Proxy> {
+fn proxy_as(config: &Config, edge: &Arc<Edge>) -> HttpProxy<Proxy> {
     let conf = ServerConf {
         threads: config.server.workers,
         // Pingora takes it for each thread, and has one pool for all.

@@ -6,7 +6,7 @@
 //! 1. a handler of the app ([`bridge`](super::bridge)): 500, and the connection goes on;
 //! 2. whatever else answers a request ([`proxy`](super::proxy)): 500, and the connection ends, since
 //!    nobody knows how much of what was being written has been; a body that had begun breaks off;
-//! 3. the rest of Pingora's phases ([`lend`]): no answer, and the HTTP/1.1 connection or the HTTP/2 stream
+//! 3. the rest of Pingora's phases ([`lend`](Panics::lend)): no answer, and the HTTP/1.1 connection or the HTTP/2 stream
 //!    ends.
 
 use std::panic::AssertUnwindSafe;

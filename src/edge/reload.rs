@@ -201,7 +201,7 @@ impl Running {
         }
         if kept_connections(&before.config) != kept_connections(&config) {
             // Pingora's pool never changes its size, so this is another pool.
-            let proxy = super::proxy(&config, &self.edge);
+            let proxy = super::proxy_as(&config, &self.edge);
             self.proxy.store(Arc::new(proxy));
         }
         let mut listening: Vec<_> = self.listening.drain(..).map(Some).collect();

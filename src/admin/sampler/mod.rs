@@ -4,7 +4,7 @@
 //!    counts: some hundred relaxed loads for each route, and one line of `/proc`. It asks nobody, so
 //!    it is never late because somebody else is.
 //! 2. The difference to the reading before makes a [`Point`]; the newest 300 are kept.
-//! 3. Earlier readings are kept for the [`Traffic`](traffic::Traffic) of the last minute ([`past`]).
+//! 3. Earlier readings are kept for the [`Traffic`] of the last minute ([`past`]).
 
 mod past;
 pub(super) mod process;

@@ -9,7 +9,7 @@
 //!
 //! Cells are never freed, so that a request needs no reference to be counted: as many exist as there
 //! ever were different routes, and one that comes back finds its counts. What a request adds to is
-//! [`Sharded`](crate::measure::Sharded); labels come from the configuration or are fixed, so nothing
+//! [`Sharded`]; labels come from the configuration or are fixed, so nothing
 //! here grows with what clients send.
 
 mod connections;

@@ -1,7 +1,7 @@
 //! Where servers are that have a name: looked up again and again, while requests go on with what is
 //! known.
 //!
-//! A name is looked up when the lifetime of what was found is over ([`lookup`](super::lookup)), and at once
+//! A name is looked up when the lifetime of what was found is over ([`lookup`]), and at once
 //! when an address has refused a connection: containers move without notice.
 
 use std::net::{IpAddr, SocketAddr};
