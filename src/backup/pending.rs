@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use rustix::io::Errno;
 use uuid::Uuid;
 
 /// Between the final name and a random part.
@@ -78,8 +79,12 @@ impl Pending {
         if !force {
             refuse_existing(path)?;
         }
-        fs::rename(&self.path, path)
-            .with_context(|| format!("{} can't be given its name", path.display()))?;
+        let renamed = if force {
+            fs::rename(&self.path, path)
+        } else {
+            rename_to_free(&self.path, path)
+        };
+        renamed.with_context(|| format!("{} can't be given its name", path.display()))?;
         self.published = true;
         let synced = File::open(directory_of(path)).and_then(|directory| directory.sync_all());
         synced.with_context(|| format!("{} may not survive a power failure", path.display()))
@@ -91,6 +96,16 @@ impl Drop for Pending {
         if !self.published {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Renames without replacing what another process may have put there in the same moment, where the
+/// file system can tell (`renameat2(2)`).
+fn rename_to_free(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::rename(from, to),
+        renamed => renamed.map_err(Into::into),
     }
 }
 

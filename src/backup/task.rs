@@ -285,8 +285,8 @@ async fn make(
         lock: Lock::for_recipients(&settings.age_recipients)?,
         verify: settings.verify,
     };
-    let name = name(OffsetDateTime::now_utc(), wanted.lock.is_closed());
-    let mut made = match &settings.destination {
+    let encrypted = wanted.lock.is_closed();
+    let (mut made, name) = match &settings.destination {
         Destination::Directory(directory) => {
             DirBuilder::new()
                 .recursive(true)
@@ -297,11 +297,16 @@ async fn make(
             remove_abandoned(directory, &|name| {
                 name.as_encoded_bytes().starts_with(b"unibody-")
             });
-            to_file(source, &directory.join(&name), false, &wanted, told, stop).await?
+            let name = free_name(directory, encrypted);
+            let path = directory.join(&name);
+            let made = to_file(source, &path, false, &wanted, told, stop).await?;
+            (made, name)
         }
         Destination::Command(command) => {
+            let name = name(OffsetDateTime::now_utc(), encrypted);
             let deliver = async |file| to_command(command, &name, file).await;
-            to_elsewhere(source, &wanted, told, stop, deliver).await?
+            let made = to_elsewhere(source, &wanted, told, stop, deliver).await?;
+            (made, name)
         }
     };
     made.took = begun.elapsed();
@@ -317,6 +322,18 @@ async fn make(
         remove_superfluous(directory, settings.keep);
     }
     Ok((made, name))
+}
+
+/// Names tell the second: the next one that nothing in `directory` is called by.
+fn free_name(directory: &Path, encrypted: bool) -> String {
+    let mut at = OffsetDateTime::now_utc();
+    loop {
+        let name = name(at, encrypted);
+        if directory.join(&name).symlink_metadata().is_err() {
+            return name;
+        }
+        at += Duration::from_secs(1);
+    }
 }
 
 /// What can't be removed is tried again after the next backup.
@@ -338,6 +355,19 @@ mod tests {
     use time::Time;
 
     use super::*;
+
+    #[test]
+    fn no_backup_is_called_like_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let names: std::collections::BTreeSet<_> = std::iter::repeat_with(|| {
+            let name = free_name(directory.path(), false);
+            std::fs::write(directory.path().join(&name), "").unwrap();
+            name
+        })
+        .take(5)
+        .collect();
+        assert_eq!(names.len(), 5);
+    }
 
     #[test]
     fn pauses_double_to_an_hour() {

@@ -57,7 +57,7 @@ impl Text<'_> {
                 b',' if self.quote_before(at).is_none() => None,
                 _ if !self.is_hidden_name_before(at) => None,
                 b',' => self.paired_value(at + 1),
-                separator => self.value_after(at + 1, separator),
+                separator => self.value_after(at, separator),
             };
             if let Some(range) = found
                 && range.start >= from
@@ -93,23 +93,22 @@ impl Text<'_> {
         Some(before.len() - backslashes_before(before))
     }
 
-    /// What follows a name and its separator.
-    fn value_after(&self, start: usize, separator: u8) -> Option<Range<usize>> {
-        let mut start = start;
+    /// What follows a name and its separator, which is at `at`.
+    fn value_after(&self, at: usize, separator: u8) -> Option<Range<usize>> {
+        let mut start = at + 1;
         if separator == b':' {
             // `module::item` is no name and value.
             if self.bytes.get(start) == Some(&b':') {
                 return None;
             }
             start = self.skip_spaces(start);
-        }
-        for wrapping in [&b"Some("[..], b"b"] {
-            let rest = &self.bytes[start..];
-            if rest.starts_with(wrapping) && opening_quote(&rest[wrapping.len()..]).is_some() {
-                start += wrapping.len();
+            // A header as it was sent: where its value begins with a quotation mark, the next one need
+            // not be its end.
+            if self.quote_before(at).is_none() {
+                return Some(start..self.end_of_text(start));
             }
         }
-        if let Some(range) = self.quoted_value(start) {
+        if let Some(range) = self.quoted_value(self.skip_wrapping(start)) {
             return Some(range);
         }
         let end = match separator {
@@ -121,23 +120,26 @@ impl Text<'_> {
 
     /// The value in `"name", "value"` and in `name: "name", value: "value"`.
     fn paired_value(&self, start: usize) -> Option<Range<usize>> {
-        let mut start = self.skip_spaces(start);
-        if self.bytes[start..].starts_with(b"value:") {
-            return self.value_after(start + b"value:".len(), b':');
-        }
-        if self.bytes[start..].starts_with(b"b") {
-            start += 1;
-        }
-        self.quoted_value(start)
+        const FIELD: &[u8] = b"value:";
+        let start = self.skip_spaces(start);
+        let is_field = self.bytes[start..].starts_with(FIELD);
+        let start = match is_field {
+            true => self.skip_spaces(start + FIELD.len()),
+            false => start,
+        };
+        self.quoted_value(self.skip_wrapping(start))
+            .or_else(|| is_field.then(|| start..self.end_of_text(start)))
     }
 
     /// The inside of a quoted value that begins at `start`. A quotation mark within it has more
-    /// backslashes before it than the one that opens it.
+    /// backslashes before it than the one that opens it; but the text's own end is the value's, too,
+    /// however many backslashes the value ends with.
     fn quoted_value(&self, start: usize) -> Option<Range<usize>> {
         let depth = opening_quote(&self.bytes[start..])?;
         let start = start + depth + 1;
+        let end = self.end_of_text(start);
         let mut at = start;
-        while let Some(found) = memchr::memchr(b'"', &self.bytes[at..]) {
+        while let Some(found) = memchr::memchr(b'"', &self.bytes[at..end]) {
             let quote = at + found;
             let escapes = backslashes_before(&self.bytes[start..quote]);
             if escapes <= depth {
@@ -145,7 +147,7 @@ impl Text<'_> {
             }
             at = quote + 1;
         }
-        Some(start..self.end_of_text(start))
+        Some(start..end)
     }
 
     /// Where the parameter of a query ends that goes on at `start`.
@@ -208,6 +210,17 @@ impl Text<'_> {
         let is_end = |byte: &u8| byte.is_ascii_whitespace() || b"\"\\<>".contains(byte);
         let rest = &self.bytes[start..];
         start + rest.iter().position(is_end).unwrap_or(rest.len())
+    }
+
+    /// Where the quotation mark of a value begins that a program shows as `Some("…")` or `b"…"`.
+    fn skip_wrapping(&self, mut start: usize) -> usize {
+        for wrapping in [&b"Some("[..], b"b"] {
+            let rest = &self.bytes[start..];
+            if rest.starts_with(wrapping) && opening_quote(&rest[wrapping.len()..]).is_some() {
+                start += wrapping.len();
+            }
+        }
+        start
     }
 
     fn skip_spaces(&self, start: usize) -> usize {

@@ -48,10 +48,17 @@ fn values_are_left_out_in_every_form_they_are_written_in() {
             "numbers",
         ),
         (
-            r#"x_api_key: Some("s") }"#,
-            r#"x_api_key: Some("***") }"#,
-            "a field",
+            r#"x_api_key: Some("s"), b: 1 }"#,
+            r#"x_api_key: ***"#,
+            "a field can't be told from a header",
         ),
+        (r#"Cookie: "s" s"#, "Cookie: ***", "whose value begins so"),
+        (
+            r#"{"token": Some("s"), "b": 1}"#,
+            r#"{"token": Some("***"), "b": 1}"#,
+            "a map's value",
+        ),
+        (r#"token="s s" b=1"#, r#"token="***" b=1"#, "quoted words"),
         ("password=s user=u", "password=*** user=u", "libpq"),
         ("sslpassword=s", "sslpassword=***", "whatever the mask says"),
         (
@@ -91,6 +98,27 @@ fn values_are_left_out_in_every_form_they_are_written_in() {
         ("token=", "token=", "nothing"),
     ] {
         assert_eq!(redact(line, &mask(), LogFormat::Text), redacted, "{why}");
+    }
+}
+
+/// The backslash that a value ends with is not the one of a quotation mark.
+#[test]
+fn a_value_ends_with_its_json_string() {
+    for (line, redacted) in [
+        (
+            r#"{"message":"cookie: \"s\\","target":"t"}"#,
+            r#"{"message":"cookie: ***","target":"t"}"#,
+        ),
+        (
+            r#"{"cookie":"s\\","target":"t"}"#,
+            r#"{"cookie":"***","target":"t"}"#,
+        ),
+        (
+            r#"{"message":"token=\"s\\\\","target":"t"}"#,
+            r#"{"message":"token=\"***","target":"t"}"#,
+        ),
+    ] {
+        assert_eq!(redact(line, &mask(), LogFormat::Json), redacted);
     }
 }
 
