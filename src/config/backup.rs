@@ -8,10 +8,12 @@ use time::Time;
 use time::macros::format_description;
 
 use super::node::Node;
+use super::printer::Printer;
 use super::read::{
     DECADE, boolean, duration_up_to, future_directory, integer, list, string, text, unless_empty,
 };
 use super::reader::Section;
+use super::values::print_duration;
 
 /// `[backup]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,6 +144,34 @@ pub(super) fn backup(section: &Section<'_>) -> Option<Backup> {
     }
 }
 
+/// Prints it; where no backups are asked for, the defaults.
+pub(super) fn print(out: &mut Printer, backup: Option<&Backup>) {
+    let (mut at, mut every) = (String::new(), String::new());
+    let (mut directory, mut command) = (String::new(), "");
+    match backup.map(|backup| backup.schedule) {
+        Some(Schedule::At(time)) => at = format!("{:02}:{:02}", time.hour(), time.minute()),
+        Some(Schedule::Every(interval)) => every = print_duration(interval),
+        None => {}
+    }
+    match backup.map(|backup| &backup.destination) {
+        Some(Destination::Directory(path)) => directory = path.display().to_string(),
+        Some(Destination::Command(line)) => command = line,
+        None => {}
+    }
+    let keep = backup.map_or(Keep::DEFAULT, |backup| backup.keep);
+    out.heading("[backup]");
+    out.text("at", at);
+    out.text("every", every);
+    out.text("directory", directory);
+    out.text("command", command);
+    out.plain("keep_daily", keep.daily);
+    out.plain("keep_weekly", keep.weekly);
+    out.plain("keep_monthly", keep.monthly);
+    let recipients = backup.map(|backup| backup.age_recipients.as_slice());
+    out.texts("age_recipients", recipients.unwrap_or_default());
+    out.plain("verify", backup.is_none_or(|backup| backup.verify));
+}
+
 fn parse_time(text: &str) -> Result<Time, &'static str> {
     Time::parse(text, format_description!("[hour]:[minute]"))
         .map_err(|_| "must be a time of the day in UTC, such as \"03:15\"")
@@ -165,7 +195,7 @@ impl Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::At(at) => write!(f, "at {:02}:{:02} UTC", at.hour(), at.minute()),
-            Self::Every(every) => write!(f, "every {}", super::values::print_duration(*every)),
+            Self::Every(every) => write!(f, "every {}", print_duration(*every)),
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Config;
-use super::effective::{Secrets, Section};
+use super::printer::{Secrets, Section};
 
 /// When a new value of a key is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue, header};
 
 use super::Tls;
 use super::keys::{DEFAULT_HEADERS, Kind};
+use super::printer::{Printer, quoted};
 use super::read::{header_value, unless_empty};
 use super::reader::Section;
 
@@ -48,6 +49,22 @@ pub(super) fn headers(root: &Section<'_>, tls: &Tls) -> Vec<(HeaderName, HeaderV
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
         .collect()
+}
+
+/// Prints the headers sent, and `""` for each default that is not.
+pub(super) fn print(out: &mut Printer, headers: &[(HeaderName, HeaderValue)]) {
+    out.heading("[headers]");
+    for (name, value) in headers {
+        out.header("", name, value);
+    }
+    for (name, _) in DEFAULT_HEADERS {
+        if !headers
+            .iter()
+            .any(|(sent, _)| sent.as_str().eq_ignore_ascii_case(name))
+        {
+            out.text(&quoted(name), "");
+        }
+    }
 }
 
 /// The entries of a table of headers, `None` for `""`; each name once, and none that belongs to

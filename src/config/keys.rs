@@ -2,8 +2,8 @@
 //!
 //! This is the one place that knows the keys. The reader takes defaults from here, finds the nearest
 //! known key here, and refuses here what is planned; tests hold the reference `config.toml` and the
-//! printed configuration against it. To add a key: a line here, its use in [`super::file`] or
-//! a module beside it, a line in [`super::effective`], and its words in `config.toml`.
+//! printed configuration against it. To add a key: a line here, its field, its reading
+//! and its printing in the module of its table, and its words in `config.toml`.
 
 /// The keys that may stand in one table.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use url::Url;
 
 use super::Secret;
 use super::node::Node;
+use super::printer::Printer;
 use super::read::{string, text, unless_empty};
 use super::reader::Section;
 use super::secrets::secret;
@@ -56,6 +57,15 @@ pub(super) fn telemetry(section: &Section<'_>) -> Telemetry {
             Some(service)
         }),
     }
+}
+
+/// Prints it.
+pub(super) fn print(out: &mut Printer, telemetry: &Telemetry) {
+    out.heading("[telemetry]");
+    out.text("otlp", telemetry.otlp.as_deref().unwrap_or_default());
+    out.secret("headers", telemetry.headers.secret(), |_| "***".to_owned());
+    out.plain("sample", format_args!("{:?}", telemetry.sample));
+    out.text("service", &telemetry.service);
 }
 
 /// Of the usual forms of the URL, the base is kept.

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::node::Node;
+use super::printer::Printer;
 use super::read::{
     DECADE, boolean, choice, duration_up_to, existing_file, future_directory, list, text,
     unless_empty,
 };
 use super::reader::Section;
+use super::values::print_duration;
 use super::{HostPattern, Server};
 
 /// `[tls]`.
@@ -130,6 +132,37 @@ pub(super) fn tls(section: &Section<'_>, listeners: &Section<'_>, server: &mut S
             choice(&[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)]),
         ),
         hsts: section.value("hsts", unless_empty(duration_up_to(DECADE))),
+    }
+}
+
+/// Prints it.
+pub(super) fn print(out: &mut Printer, tls: &Tls) {
+    let (mode, files) = match &tls.mode {
+        TlsMode::SelfSigned => ("self-signed", [].as_slice()),
+        TlsMode::Acme => ("acme", [].as_slice()),
+        TlsMode::Files(files) => ("files", files.as_slice()),
+        TlsMode::Off => ("off", [].as_slice()),
+    };
+    let version = match tls.min_version {
+        TlsVersion::Tls12 => "1.2",
+        TlsVersion::Tls13 => "1.3",
+    };
+    out.heading("[tls]");
+    out.text("mode", mode);
+    out.text("certs_dir", tls.certs_dir.display());
+    out.plain("redirect", tls.redirect);
+    out.text("min_version", version);
+    let unknown = match tls.unknown_names {
+        UnknownNames::Refuse => "refuse",
+        UnknownNames::Default => "default",
+    };
+    out.text("unknown_names", unknown);
+    out.text("hsts", tls.hsts.map(print_duration).unwrap_or_default());
+    for pair in files {
+        out.heading("[[tls.files]]");
+        out.texts("hosts", &pair.hosts);
+        out.text("cert", pair.cert.display());
+        out.text("key", pair.key.display());
     }
 }
 

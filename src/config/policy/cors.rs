@@ -6,9 +6,10 @@ use http::{HeaderName, Method};
 use url::Url;
 
 use super::rate_limit::method;
+use crate::config::printer::Printer;
 use crate::config::read::{LONGEST_TIMEOUT, boolean, duration, list, some, text};
 use crate::config::reader::Section;
-use crate::config::values::Invalid;
+use crate::config::values::{Invalid, print_duration};
 
 /// `cors = { … }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,9 +122,20 @@ fn request_header(text: &str) -> Result<HeaderName, Invalid> {
         .map_err(|_| Invalid::new("not the name of a header"))
 }
 
+impl Cors {
+    /// Prints it.
+    pub(in crate::config) fn print(&self, out: &mut Printer) {
+        out.texts("cors.origins", self.origins.texts());
+        out.texts("cors.methods", &self.methods);
+        out.texts("cors.headers", &self.headers);
+        out.plain("cors.credentials", self.credentials);
+        out.text("cors.max_age", print_duration(self.max_age));
+    }
+}
+
 impl Origins {
     /// As the file writes them.
-    pub(in crate::config) fn texts(&self) -> Vec<String> {
+    fn texts(&self) -> Vec<String> {
         match self {
             Self::Any => vec!["*".to_owned()],
             Self::These(origins) => origins.clone(),

@@ -9,6 +9,7 @@ use http::{HeaderName, Method};
 
 use crate::config::nearest::nearest;
 use crate::config::node::Node;
+use crate::config::printer::Printer;
 use crate::config::read::{integer, some, string, text};
 use crate::config::reader::Section;
 use crate::config::values::Invalid;
@@ -150,6 +151,17 @@ fn limit_name(text: &str) -> Result<String, &'static str> {
         return Err("a name is 1 to 64 letters, digits, \"-\", \"_\" and \".\"; clients see it");
     }
     Ok(text.to_owned())
+}
+
+impl RateLimit {
+    /// Prints it.
+    pub(in crate::config) fn print(&self, out: &mut Printer) {
+        out.heading("[[rate_limit]]");
+        out.text("name", &self.name);
+        out.text("rate", self.rate);
+        out.plain("burst", self.burst);
+        out.text("key", &self.key);
+    }
 }
 
 impl Rate {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::effective::FULL;
 use super::*;
 use crate::config::changes::{When, when};
-use crate::config::effective::Secrets;
 use crate::config::keys::{Kind, ROOT};
+use crate::config::printer::Secrets;
 use crate::config::{Changes, Secret};
 
 #[test]

@@ -3,15 +3,21 @@
 
 mod address;
 mod amount;
+mod host;
 mod level;
 mod mask;
-mod pattern;
+mod media;
+mod path;
 mod secret;
 
+pub(in crate::config) use address::parse_port;
 pub use address::{parse_listener, parse_network};
 pub use amount::{parse_duration, parse_size, print_duration, print_size};
+pub use host::HostPattern;
 pub use level::parse_log_level;
 pub use mask::Mask;
+pub use media::MediaPattern;
+pub use path::PathPattern;
 pub use secret::{Secret, mask_url, mask_url_passwords};
 
 /// What is wrong with a value and what to write instead, without the value itself.

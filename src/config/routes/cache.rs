@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::read::{DECADE, body_size, boolean, duration_up_to, unless_empty};
-use super::reader::Section;
+use crate::config::printer::Printer;
+use crate::config::read::{DECADE, body_size, boolean, duration_up_to, unless_empty};
+use crate::config::reader::Section;
+use crate::config::values::{print_duration, print_size};
 
 /// `cache = { … }`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,4 +28,14 @@ pub(super) fn cache(route: &Section<'_>) -> Option<Cache> {
         max_size: section.value("max_size", body_size),
         ignore_cookies: section.value("ignore_cookies", boolean),
     })
+}
+
+/// Prints it.
+pub(super) fn print(out: &mut Printer, cache: &Cache) {
+    out.text(
+        "cache.ttl",
+        cache.ttl.map_or_else(String::new, print_duration),
+    );
+    out.text("cache.max_size", print_size(cache.max_size));
+    out.plain("cache.ignore_cookies", cache.ignore_cookies);
 }

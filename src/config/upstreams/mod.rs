@@ -1,22 +1,27 @@
 //! `[[upstream]]`: servers to forward to.
 
+mod ca;
+mod health;
+mod server;
+
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::StatusCode;
-use http::uri::{Authority, PathAndQuery};
-use rustls::pki_types::{CertificateDer, ServerName};
+use http::HeaderValue;
+use http::uri::Authority;
+use rustls::pki_types::ServerName;
 
+pub use self::ca::CaFile;
+pub use self::health::{ExpectedStatus, HealthCheck};
+pub use self::server::{UpstreamAddress, UpstreamProtocol, UpstreamServer};
 use super::node::Node;
+use super::printer::{Printer, shown};
 use super::read::{
-    LONGEST_TIMEOUT, choice, duration_up_to, existing_file, header_value, integer, some, text,
-    unless_empty,
+    LONGEST_TIMEOUT, choice, duration_up_to, header_value, integer, some, text, unless_empty,
 };
 use super::reader::Section;
-use super::{
-    Balance, CaFile, ExpectedStatus, HealthCheck, Upstream, UpstreamAddress, UpstreamProtocol,
-    UpstreamServer,
-};
+use super::values::print_duration;
 
 const BALANCE: [(&str, Balance); 3] = [
     ("round-robin", Balance::RoundRobin),
@@ -28,6 +33,53 @@ pub const MOST_RETRIES: usize = 10;
 
 /// Upstreams by their names.
 pub(super) type Upstreams = HashMap<String, Arc<Upstream>>;
+
+/// `[[upstream]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    /// The name routes refer to.
+    pub name: String,
+    /// At least one server.
+    pub servers: Vec<UpstreamServer>,
+    /// Which server is asked. Default in turn.
+    pub balance: Balance,
+    /// `Host` in place of the client's. Default the client's.
+    pub host: Option<HeaderValue>,
+    /// The name a TLS server must prove, and which it is asked for (SNI). Default its host.
+    pub server_name: Option<String>,
+    /// What certificates of TLS servers must descend from. Default the system's roots.
+    pub ca: Option<CaFile>,
+    /// For a connection, TLS included. Default 5 s.
+    pub connect_timeout: Duration,
+    /// Between two reads from the server. Default 75 s.
+    pub read_timeout: Duration,
+    /// Between two accepted writes to the server. Default 30 s.
+    pub send_timeout: Duration,
+    /// In place of `read_timeout` where the client asks for a WebSocket or an event stream.
+    /// Default 1 h, or `read_timeout` where that is longer.
+    pub stream_timeout: Duration,
+    /// Further servers that a request may be sent to. Default 1.
+    pub retries: usize,
+    /// Failures in a row after which a server is passed over; 0 is never. Default 3.
+    pub eject_after: u32,
+    /// For how long. Default 10 s.
+    pub eject_for: Duration,
+    /// Idle connections kept to the servers. Default 64.
+    pub keepalive: usize,
+    /// How servers are asked whether they are well. Default not at all.
+    pub health: Option<HealthCheck>,
+}
+
+/// `upstream.balance`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// Each server as often as its weight says.
+    RoundRobin,
+    /// The one with the fewest requests running, by weight.
+    LeastConnections,
+    /// A client always the same one, as long as that is there.
+    IpHash,
+}
 
 /// Every `[[upstream]]` by its name.
 pub(super) fn upstreams(root: &Section<'_>) -> Upstreams {
@@ -73,7 +125,7 @@ fn upstream(section: &Section<'_>) -> Option<Upstream> {
         balance: section.value("balance", choice(&BALANCE)),
         host: section.value("host", unless_empty(host)),
         server_name: section.value("server_name", unless_empty(text(parse_server_name))),
-        ca: section.value("ca_file", unless_empty(ca_file)),
+        ca: section.value("ca_file", unless_empty(ca::ca_file)),
         connect_timeout: timeout("connect_timeout"),
         read_timeout,
         send_timeout: timeout("send_timeout"),
@@ -86,27 +138,41 @@ fn upstream(section: &Section<'_>) -> Option<Upstream> {
         eject_after: section.value("eject_after", integer(0..=1_000_000)),
         eject_for: timeout("eject_for"),
         keepalive: section.value("keepalive", integer(0..=65_535)),
-        health: section.optional_table("health").and_then(|of| health(&of)),
+        health: section
+            .optional_table("health")
+            .and_then(|of| health::health(&of)),
     };
     check(section, &upstream);
     // Without its servers it still has its name, so that its routes are not blamed as well.
     name.is_some().then_some(upstream)
 }
 
-fn health(section: &Section<'_>) -> Option<HealthCheck> {
-    let path = section.required("path", r#""/healthz""#, text(parse_path));
-    let timeout = |key| section.value(key, duration_up_to(LONGEST_TIMEOUT));
-    let times = |key| section.value(key, integer(1..=1000));
-    let check = HealthCheck {
-        path: path.clone().unwrap_or_default(),
-        host: section.value("host", unless_empty(host)),
-        status: section.value("status", text(ExpectedStatus::parse)),
-        interval: timeout("interval"),
-        timeout: timeout("timeout"),
-        unhealthy_after: times("unhealthy_after"),
-        healthy_after: times("healthy_after"),
+/// Prints one.
+pub(super) fn print(out: &mut Printer, upstream: &Upstream) {
+    out.heading("[[upstream]]");
+    out.text("name", &upstream.name);
+    out.texts("servers", &upstream.servers);
+    let balance = match upstream.balance {
+        Balance::RoundRobin => "round-robin",
+        Balance::LeastConnections => "least-connections",
+        Balance::IpHash => "ip-hash",
     };
-    path.is_some().then_some(check)
+    out.text("balance", balance);
+    out.text("host", upstream.host.as_ref().map_or("", shown));
+    out.text("server_name", upstream.server_name.as_deref().unwrap_or(""));
+    let ca_file = upstream.ca.as_ref().map(|ca| ca.path.display().to_string());
+    out.text("ca_file", ca_file.unwrap_or_default());
+    out.text("connect_timeout", print_duration(upstream.connect_timeout));
+    out.text("read_timeout", print_duration(upstream.read_timeout));
+    out.text("send_timeout", print_duration(upstream.send_timeout));
+    out.text("stream_timeout", print_duration(upstream.stream_timeout));
+    out.plain("retries", upstream.retries);
+    out.plain("eject_after", upstream.eject_after);
+    out.text("eject_for", print_duration(upstream.eject_for));
+    out.plain("keepalive", upstream.keepalive);
+    if let Some(health) = &upstream.health {
+        health::print(out, health);
+    }
 }
 
 /// Notes what each value for itself does not show.
@@ -138,7 +204,7 @@ fn check(section: &Section<'_>, upstream: &Upstream) {
 }
 
 /// A `Host` header: a name or address, perhaps with a port.
-fn host(node: &Node<'_>) -> Option<http::HeaderValue> {
+fn host(node: &Node<'_>) -> Option<HeaderValue> {
     let value = header_value(node)?;
     let authority = value.to_str().ok().and_then(|text| text.parse().ok());
     if authority.is_none_or(|host: Authority| host.as_str().contains('@')) {
@@ -148,87 +214,9 @@ fn host(node: &Node<'_>) -> Option<http::HeaderValue> {
     Some(value)
 }
 
-fn ca_file(node: &Node<'_>) -> Option<CaFile> {
-    let path = existing_file(node)?;
-    match std::fs::read(&path).map(|pem| roots(&pem)) {
-        Ok(Ok(roots)) => return Some(CaFile { path, roots }),
-        Ok(Err(what)) => node.wrong(&format!("{} {what}", path.display())),
-        // That it can't be opened is noted already.
-        Err(_) => {}
-    }
-    None
-}
-
-fn roots(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    use rustls::pki_types::pem::PemObject;
-    let roots = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-    let roots = roots.map_err(|error| format!("is no PEM file of certificates: {error}"))?;
-    if roots.is_empty() {
-        return Err("holds no certificate (no BEGIN CERTIFICATE)".to_owned());
-    }
-    let mut store = rustls::RootCertStore::empty();
-    for root in &roots {
-        let readable = x509_parser::parse_x509_certificate(root).is_ok();
-        if !readable || store.add(root.clone()).is_err() {
-            return Err("holds a certificate that can't be read".to_owned());
-        }
-    }
-    Ok(roots)
-}
-
 fn parse_server_name(name: &str) -> Result<String, &'static str> {
     match ServerName::try_from(name) {
         Ok(_) => Ok(name.to_ascii_lowercase()),
         Err(_) => Err("must be the name in the server's certificate, or its address"),
-    }
-}
-
-fn parse_path(path: &str) -> Result<String, &'static str> {
-    let is_path = path.starts_with('/') && path.parse::<PathAndQuery>().is_ok();
-    if is_path {
-        Ok(path.to_owned())
-    } else {
-        Err("must be a path that starts with /")
-    }
-}
-
-impl ExpectedStatus {
-    fn parse(text: &str) -> Result<Self, &'static str> {
-        let class = text.strip_suffix("xx").and_then(|class| class.parse().ok());
-        let known = match class {
-            Some(class @ 2..=5) => Some(Self::Class(class)),
-            Some(_) => None,
-            None => text.parse().ok().map(Self::Exactly),
-        };
-        // What comes before the answer is not the answer.
-        known
-            .filter(|known| !known.is_met_by(StatusCode::CONTINUE))
-            .ok_or(r#"must be a status such as "204", or a class such as "2xx""#)
-    }
-
-    /// Whether `status` is an answer that was hoped for.
-    #[must_use]
-    pub fn is_met_by(self, status: StatusCode) -> bool {
-        match self {
-            Self::Exactly(expected) => status == expected,
-            Self::Class(class) => status.as_u16() / 100 == class,
-        }
-    }
-}
-
-impl std::fmt::Display for ExpectedStatus {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Exactly(status) => write!(f, "{}", status.as_u16()),
-            Self::Class(class) => write!(f, "{class}xx"),
-        }
-    }
-}
-
-impl UpstreamProtocol {
-    /// Whether a connection is encrypted, and the server verified.
-    #[must_use]
-    pub fn is_tls(self) -> bool {
-        matches!(self, Self::Https | Self::H2)
     }
 }

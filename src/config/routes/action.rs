@@ -1,17 +1,53 @@
 //! What a route does: exactly one of `app`, `files`, `upstream`, `redirect`, `respond`.
 
-use std::path::{Component, Path};
+use std::sync::Arc;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
-use super::cache::cache;
-use super::nearest::nearest;
-use super::node::Node;
-use super::read::{boolean, existing_directory, header_value, integer, string, text};
-use super::reader::Section;
-use super::upstreams::Upstreams;
-use super::values::Invalid;
-use super::{Action, Files, PathPattern};
+use super::cache::{self, Cache};
+use super::files::{self, Files};
+use crate::config::nearest::nearest;
+use crate::config::node::Node;
+use crate::config::printer::{Printer, shown};
+use crate::config::read::{boolean, header_value, integer, string, text};
+use crate::config::reader::Section;
+use crate::config::upstreams::Upstreams;
+use crate::config::values::Invalid;
+use crate::config::{PathPattern, Upstream};
+
+/// What a route does with a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Hands it to the app in this process.
+    App,
+    /// Serves files of a directory; the route's path is removed first (nginx's `alias`).
+    Files(Files),
+    /// Forwards it.
+    Upstream {
+        /// To which servers.
+        upstream: Arc<Upstream>,
+        /// Leading path that is removed before forwarding, without trailing slash.
+        strip_prefix: Option<String>,
+        /// Which of their answers are given again; `None` gives none.
+        cache: Option<Cache>,
+    },
+    /// Sends the client elsewhere.
+    Redirect {
+        /// Target; `{path}` stands for the path with its query, `{host}` for the host.
+        to: String,
+        /// 301, 302, 303, 307 or 308. Default 302.
+        status: StatusCode,
+    },
+    /// Answers with fixed content.
+    Respond {
+        /// Default 200.
+        status: StatusCode,
+        /// Default empty.
+        body: String,
+        /// Default `text/plain; charset=utf-8`.
+        content_type: HeaderValue,
+    },
+}
 
 /// The action of the route in `section`, whose path is `path`.
 pub(super) fn action(
@@ -56,7 +92,7 @@ pub(super) fn action(
         }
         app.then_some(Action::App)
     });
-    let files = files(section).map(Action::Files);
+    let files = files::files(section).map(Action::Files);
     let upstream = upstream_action(section, upstreams, path);
     let redirect = section
         .optional_table("redirect")
@@ -67,31 +103,38 @@ pub(super) fn action(
     app.or(files).or(upstream).or(redirect).or(respond)
 }
 
-fn files(section: &Section<'_>) -> Option<Files> {
-    let root = section.optional("files", existing_directory);
-    let spa = section.optional("spa", |node| {
-        let spa = string(node)?;
-        let is_inside = |part: Component<'_>| matches!(part, Component::Normal(_));
-        if spa.is_empty() || !Path::new(&spa).components().all(is_inside) {
-            node.wrong("must name a file below the route's files, such as \"index.html\"");
-            return None;
+/// Prints it.
+pub(super) fn print(out: &mut Printer, action: &Action) {
+    match action {
+        Action::App => out.plain("app", true),
+        Action::Files(files) => files::print(out, files),
+        Action::Upstream {
+            upstream,
+            strip_prefix,
+            cache,
+        } => {
+            out.text("upstream", &upstream.name);
+            if let Some(prefix) = strip_prefix {
+                out.text("strip_prefix", prefix);
+            }
+            if let Some(cache) = cache {
+                cache::print(out, cache);
+            }
         }
-        if let Some(root) = &root
-            && root.is_dir()
-            && !root.join(&spa).is_file()
-        {
-            node.wrong(&format!("no file {}", root.join(&spa).display()));
+        Action::Redirect { to, status } => {
+            out.text("redirect.to", out.mask.covered(to));
+            out.plain("redirect.status", status.as_u16());
         }
-        Some(spa)
-    });
-    let cache_control = section.optional("cache_control", header_value);
-    let immutable = section.optional("immutable", boolean).unwrap_or(false);
-    Some(Files {
-        root: root?,
-        spa,
-        cache_control,
-        immutable,
-    })
+        Action::Respond {
+            status,
+            body,
+            content_type,
+        } => {
+            out.plain("respond.status", status.as_u16());
+            out.text("respond.body", body);
+            out.text("respond.content_type", shown(content_type));
+        }
+    }
 }
 
 fn upstream_action(
@@ -121,7 +164,7 @@ fn upstream_action(
         }
         Some(prefix)
     });
-    let cache = cache(section);
+    let cache = cache::cache(section);
     Some(Action::Upstream {
         upstream: upstream?,
         strip_prefix,
