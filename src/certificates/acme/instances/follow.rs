@@ -15,7 +15,8 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::proofs::{self, LISTENING};
-use super::{CHANNEL, InDatabase, Typed, unusable};
+use super::rows::{Typed, unusable};
+use super::{CHANNEL, InDatabase};
 use crate::database::Listener;
 
 /// Between two looks of one that listens: what proves that the session lives.
@@ -65,13 +66,13 @@ impl InDatabase {
         told: &mut Option<String>,
     ) -> anyhow::Error {
         let work = async {
-            let mut listener = self.database()?.listen(CHANNEL).await?;
+            let mut listener = self.rows.database()?.listen(CHANNEL).await?;
             self.prove(&mut listener).await?;
             // Counted from here on among those whom an order waits for, and not before this instance
             // answers with everything on offer: hence the look after the lock.
             let lock =
                 format!("SELECT pg_advisory_lock_shared({LISTENING}, hashtext($1) & 2147483647)");
-            let directory: Typed<'_> = (&self.directory, Type::TEXT);
+            let directory: Typed<'_> = (&self.rows.directory(), Type::TEXT);
             bounded(listener.client.query_typed(&lock, &[directory])).await?;
             self.look(&listener.client, known, changed).await?;
             changed(None);
@@ -99,7 +100,7 @@ impl InDatabase {
     /// Proves that the listener hears what another session says.
     async fn prove(&self, listener: &mut Listener) -> anyhow::Result<()> {
         let mark = Uuid::new_v4().to_string();
-        let client = self.client().await?;
+        let client = self.rows.client().await?;
         let parameters: [Typed<'_>; 2] = [(&CHANNEL, Type::TEXT), (&mark, Type::TEXT)];
         let say = client.query_typed("SELECT pg_notify($1, $2)", &parameters);
         bounded(say).await?;
@@ -128,7 +129,7 @@ impl InDatabase {
         while Instant::now() < until {
             sleep(POLL).await;
             // That the database is away is said elsewhere.
-            if let Ok(client) = self.client().await
+            if let Ok(client) = self.rows.client().await
                 && let Err(error) = self.look(&client, known, changed).await
             {
                 debug!("{error:#}");
@@ -144,10 +145,10 @@ impl InDatabase {
         changed: &(impl Fn(Option<&str>) + Sync),
     ) -> anyhow::Result<()> {
         const SELECT: &str = "SELECT name, serial FROM acme_certificates WHERE directory = $1";
-        let (ids, proofs) = bounded(proofs::all(client, &self.directory)).await?;
+        let (ids, proofs) = bounded(proofs::all(client, self.rows.directory())).await?;
         self.challenges.share(&proofs);
         bounded(proofs::seen(client, &ids)).await?;
-        let directory: Typed<'_> = (&self.directory, Type::TEXT);
+        let directory: Typed<'_> = (&self.rows.directory(), Type::TEXT);
         let rows = bounded(client.query_typed(SELECT, &[directory])).await?;
         let now: Known = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         for (name, serial) in &now {

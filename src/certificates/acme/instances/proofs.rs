@@ -10,7 +10,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 use tracing::{info, warn};
 
-use super::{Typed, unusable};
+use super::rows::{Typed, unusable};
 use crate::certificates::acme::challenge::{Proof, ProofKind};
 use crate::database::{Database, explain};
 
