@@ -1,0 +1,138 @@
+//! `GET /status`: everything the server knows of itself, as JSON; each part in its module.
+
+mod backup;
+mod certificates;
+mod database;
+mod routes;
+mod upstreams;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+pub(super) use self::backup::backup;
+pub use self::backup::{Backup, LastBackup};
+pub(super) use self::certificates::certificates;
+pub use self::certificates::{Certificate, Held};
+pub(super) use self::database::database;
+pub use self::database::{DatabaseState, Pool};
+use self::routes::routes;
+pub use self::routes::{AllTraffic, Route};
+pub(super) use self::upstreams::upstreams;
+pub use self::upstreams::{Upstream, UpstreamServer};
+use super::reload::History;
+use super::sampler::{self, process};
+use super::troubles::{Trouble, troubles};
+use super::{Listeners, Shared};
+
+/// What `/status` answers. Times are RFC 3339.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// What is wrong, the worst first; nothing when all is fine.
+    #[serde(default)]
+    pub troubles: Vec<Trouble>,
+    /// Of the program.
+    pub version: String,
+    /// Since when the process runs.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started: OffsetDateTime,
+    /// The configuration in force.
+    pub configuration: History,
+    /// The addresses really bound.
+    pub listeners: Listeners,
+    /// What the requests of visitors were.
+    #[serde(default)]
+    pub traffic: AllTraffic,
+    /// Those of visitors.
+    #[serde(default)]
+    pub connections: Connections,
+    /// What the process takes of its machine.
+    #[serde(default)]
+    pub process: Process,
+    /// In the order of the file.
+    pub routes: Vec<Route>,
+    /// In the order of their names.
+    #[serde(default)]
+    pub upstreams: Vec<Upstream>,
+    /// The database's.
+    pub database: DatabaseState,
+    /// Of the backups that the server makes; `None` where it makes none.
+    #[serde(default)]
+    pub backup: Option<Backup>,
+    /// In the order of the configuration.
+    pub certificates: Vec<Certificate>,
+}
+
+/// Connections of visitors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Open now.
+    pub open: u64,
+    /// `server.max_connections`.
+    pub max: u64,
+}
+
+/// What the process takes of its machine; `None` where that does not tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Bytes in RAM.
+    pub memory: Option<u64>,
+    /// Files and sockets.
+    pub open_files: Option<u64>,
+    /// How many of them there may be.
+    pub max_open_files: Option<u64>,
+}
+
+pub(super) async fn answer(State(shared): State<Shared>) -> Json<Status> {
+    Json(status(&shared).await)
+}
+
+/// Takes at most two seconds.
+pub(super) async fn status(shared: &Shared) -> Status {
+    let subject = shared.subject.load_full();
+    let now = OffsetDateTime::now_utc();
+    let running = (now - subject.started).unsigned_abs();
+    let traffic = shared.sampler.traffic(running);
+    let files = process::open_files();
+    let mut status = Status {
+        troubles: Vec::new(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started: subject.started,
+        configuration: subject.reloads.history(),
+        listeners: subject.listeners.clone(),
+        traffic: AllTraffic {
+            since_start: traffic.since_start,
+            last_minute: traffic.last_minute,
+            unrouted: traffic.unrouted,
+        },
+        connections: Connections {
+            open: sampler::connections(&subject.edge),
+            max: count(subject.config.server.max_connections),
+        },
+        process: Process {
+            memory: process::memory(),
+            open_files: files.map(|(open, _)| open),
+            max_open_files: files.map(|(_, most)| most),
+        },
+        routes: routes(&subject.config, &traffic.routes),
+        upstreams: upstreams(&subject),
+        database: database(&subject).await,
+        backup: backup(&subject),
+        certificates: certificates(&subject),
+    };
+    status.troubles = troubles(&status, now);
+    status
+}
+
+/// `2027-01-01T00:00:00Z`.
+#[must_use]
+pub fn shown(at: OffsetDateTime) -> String {
+    let seconds = at.replace_nanosecond(0).unwrap_or(at);
+    seconds.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
+}
+
+fn count(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
