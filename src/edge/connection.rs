@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora_core::apps::ServerApp;
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
-use pingora_core::protocols::{ALPN, Stream};
+use pingora_core::protocols::{ALPN, GetSocketDigest, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::time::timeout;
@@ -24,6 +24,7 @@ use super::farewell::{Farewell, Stage};
 use super::limits::{Caps, Full};
 use super::measure::{ConnectionCells, HandshakeFailed};
 use super::proxy::Proxy;
+use super::socket::Socket;
 use super::{Edge, door, http2, proxy_protocol};
 use crate::certificates::acme::challenge::ALPN_ACME_TLS;
 use crate::certificates::resumption;
@@ -54,80 +55,83 @@ impl ServerApp for Connection {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        self.farewell.accompany(self.serve(stream, shutdown)).await;
+        // A task of our own: Pingora's has 9 KiB for what it might do, and would keep them for as
+        // long as the connection lives.
+        let (connection, shutdown) = (self.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            // Pinned here, or it would have a second place in what accompanies it.
+            let served = pin!(connection.serve(stream, &shutdown));
+            connection.farewell.accompany(served).await;
+        });
         None
     }
 }
 
 impl Connection {
-    async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+    async fn serve(&self, stream: Stream, shutdown: &ShutdownWatch) {
         let _open = self.cells().open();
-        let mut address = peer_address(&stream);
+        let mut address = peer_address(&*stream);
         let mut place = match self.edge.connections.admit(address, self.caps(address)) {
             Ok(place) => place,
             Err(full) => return self.turn_away(address, full),
         };
+        // Pingora has boxed it as anything that a stream can be.
+        let Ok(mut socket) = stream.into_any().downcast::<L4Stream>() else {
+            return;
+        };
         if self.edge.snapshot().config.server.proxy_protocol {
-            let Some(after_header) = Box::pin(self.ask_proxy(stream, address)).await else {
+            if Box::pin(self.ask_proxy(&mut socket, address))
+                .await
+                .is_none()
+            {
                 return;
-            };
-            stream = after_header;
-            address = peer_address(&stream);
+            }
+            address = peer_address(&*socket);
             if let Err(full) = place.belongs_to(address, self.caps(address).per_network) {
                 return self.turn_away(address, full);
             }
         }
-        if self.is_tls {
-            // Boxed, for what a handshake holds; a plain connection needn't carry it.
-            Box::pin(self.serve_tls(stream, address, shutdown)).await;
+        let socket = Socket::new(*socket);
+        let mut stream: Stream = if self.is_tls {
+            // Boxed: a handshake in progress is large, and its space must not stay as long as the
+            // connection does.
+            match Box::pin(self.handshake(socket, address)).await {
+                Some(stream) => stream,
+                None => return,
+            }
         } else {
-            let (proxy, peer) = (self.proxy.load_full(), self.peer(address));
-            door::serve(&self.edge, &proxy, stream, &peer, shutdown).await;
+            Box::new(socket)
+        };
+        let (proxy, peer) = (self.proxy.load_full(), self.peer(address));
+        match stream.selected_alpn_proto() {
+            // The handshake was the answer (RFC 8737, section 3); nothing else is served here.
+            Some(ALPN::Custom(protocol)) if protocol.protocol() == ALPN_ACME_TLS => {
+                stream.shutdown().await;
+            }
+            Some(ALPN::H2) => {
+                Box::pin(http2::serve(&self.edge, &proxy, stream, &peer, shutdown)).await;
+            }
+            _ => door::serve(&self.edge, &proxy, stream, &peer, shutdown).await,
         }
         drop(place);
     }
 
-    /// Takes the header of a load balancer off `stream`; `None` where the connection is to end.
-    async fn ask_proxy(&self, stream: Stream, address: IpAddr) -> Option<Stream> {
-        let mut socket = stream.into_any().downcast::<L4Stream>().ok()?;
+    /// Takes the header of a load balancer off `socket`; `None` where the connection is to end.
+    async fn ask_proxy(&self, socket: &mut L4Stream, address: IpAddr) -> Option<()> {
         tokio::select! {
             biased;
-            accepted = proxy_protocol::accept(&self.edge, self.cells(), &mut socket, address) => accepted?,
+            accepted = proxy_protocol::accept(&self.edge, self.cells(), socket, address) => accepted,
             // Nothing has been asked yet, so nothing is lost.
-            () = self.farewell.reached(Stage::Leaving) => return None,
-        }
-        Some(socket)
-    }
-
-    async fn serve_tls(&self, stream: Stream, address: IpAddr, shutdown: &ShutdownWatch) {
-        // Boxed: a handshake in progress is large, and its space must not stay as long as the
-        // connection does.
-        let handshake = Box::pin(self.handshake(stream, address));
-        let Some(mut stream) = handshake.await else {
-            return;
-        };
-        let (proxy, peer) = (self.proxy.load_full(), self.peer(address));
-        let protocol = stream.selected_alpn_proto();
-        if let Some(ALPN::Custom(protocol)) = &protocol
-            && protocol.protocol() == ALPN_ACME_TLS
-        {
-            // The handshake was the answer (RFC 8737, section 3); nothing else is served here.
-            stream.shutdown().await;
-        } else if protocol == Some(ALPN::H2) {
-            Box::pin(http2::serve(&self.edge, &proxy, stream, &peer, shutdown)).await;
-        } else {
-            door::serve(&self.edge, &proxy, stream, &peer, shutdown).await;
+            () = self.farewell.reached(Stage::Leaving) => None,
         }
     }
 
-    async fn handshake(&self, stream: Stream, address: IpAddr) -> Option<Stream> {
+    async fn handshake(&self, socket: Socket, address: IpAddr) -> Option<Stream> {
         let snapshot = self.edge.snapshot();
         // Where TLS has just been switched off, nobody could be told so.
         let acceptor = snapshot.acceptor.as_ref()?;
-        // `Stream` is a boxed trait object and not itself a stream that TLS could be laid upon.
-        let socket = stream.into_any().downcast::<L4Stream>().ok()?;
         let begun = Instant::now();
-        let handshake = pin!(acceptor.tls_handshake(*socket));
+        let handshake = pin!(acceptor.tls_handshake(socket));
         let handshake = resumption::watch(handshake);
         let handshake = timeout(snapshot.config.server.timeouts.tls_handshake, handshake);
         let stream = tokio::select! {
@@ -202,7 +206,7 @@ impl Connection {
     }
 }
 
-fn peer_address(stream: &Stream) -> IpAddr {
+fn peer_address(stream: &(impl GetSocketDigest + ?Sized)) -> IpAddr {
     stream
         .get_socket_digest()
         .and_then(|digest| digest.peer_addr().and_then(|peer| peer.as_inet().copied()))

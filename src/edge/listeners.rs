@@ -26,12 +26,6 @@ use tokio::time::sleep;
 use super::connection::Connection;
 use super::farewell::{Farewell, Stage};
 
-/// For TLS: rustls takes 4 KiB at a time, and a record has up to 16. Without TLS the reader's own
-/// buffers are all that an idle connection needs.
-const READ_BUFFER: usize = 16 * 1024;
-/// Bytes collected before they are written: a head and a small body leave together.
-const WRITE_BUFFER: usize = 8 * 1024;
-
 /// For a task that was just spawned to begin: on a busy machine, and more.
 const BEGINNING: Duration = Duration::from_millis(250);
 
@@ -200,7 +194,8 @@ impl Prepared {
         } = self;
         let farewell = Farewell::new();
         let name = socket.address.to_string();
-        let buffers = L4BufferSettings::new(if is_tls { READ_BUFFER } else { 0 }, WRITE_BUFFER);
+        // `edge/socket` has its own.
+        let buffers = L4BufferSettings::unbuffered();
         let mut service = Service::new(name.clone(), connection(farewell.clone()));
         service.add_listener(ListenerConfig::tcp(name.clone()).l4_buffer(buffers));
         let mut sockets = Fds::new();

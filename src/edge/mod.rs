@@ -51,6 +51,7 @@ mod rewrite;
 pub(crate) mod route;
 pub(crate) mod security_headers;
 mod snapshot;
+mod socket;
 mod trace;
 pub mod upstream;
 

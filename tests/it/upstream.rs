@@ -2,8 +2,10 @@
 
 mod bodies;
 mod failures;
+mod faults;
 mod grpc;
 mod headers;
+mod nginx;
 mod servers;
 mod several;
 mod streams;

@@ -20,8 +20,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::StatusCode;
-use pingora_core::apps::HttpServerApp;
+use pingora_core::apps::{HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{Shutdown, Stream};
 use pingora_core::server::ShutdownWatch;
@@ -80,7 +81,8 @@ pub(super) async fn serve(
         let head = match next_head(&mut wire, edge, &mut waiting).await {
             Next::Head(head) => head,
             Next::Refuse(refusal) => {
-                refusal::answer(&mut wire, edge, peer, refusal).await;
+                // Boxed, as few connections need it and all would keep room for it.
+                Box::pin(refusal::answer(&mut wire, edge, peer, refusal)).await;
                 wire.close_and_listen().await;
                 return;
             }
@@ -201,17 +203,28 @@ async fn lend(
     if let Some(tape) = tape {
         wire.record(tape);
     }
-    let bytes = wire.begin(head.length, head.body);
-    let mut session = ServerSession::new_http1(wire);
-    session.set_keepalive(Some(KEEPALIVE.as_secs()));
-    session.set_pipelined_prefix(bytes);
-    let answered = request::scope(edge.panics.lend(proxy.process_new_http(session, shutdown)));
+    let exchange = exchange(wire, &head, proxy, shutdown);
+    let answered = request::scope(edge.panics.lend(exchange));
     let (stream, _) = answered.await??.consume();
     let mut wire = stream.into_any().downcast::<Wire>().ok()?;
     if let Some(tape) = wire.end() {
         tape.keep();
     }
     Some(wire)
+}
+
+/// Pingora's part. Not in [`lend`] itself, or every idle connection would keep room for a session.
+fn exchange<'a>(
+    mut wire: Box<Wire>,
+    head: &Head,
+    proxy: &'a Arc<HttpProxy<Proxy>>,
+    shutdown: &'a ShutdownWatch,
+) -> BoxFuture<'a, Option<ReusedHttpStream>> {
+    let bytes = wire.begin(head.length, head.body);
+    let mut session = ServerSession::new_http1(wire);
+    session.set_keepalive(Some(KEEPALIVE.as_secs()));
+    session.set_pipelined_prefix(bytes);
+    proxy.process_new_http(session, shutdown)
 }
 
 /// Only tells Pingora that the connection may live on: the door reads all heads, so Pingora never

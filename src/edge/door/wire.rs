@@ -14,6 +14,7 @@
 
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +29,7 @@ use pingora_core::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     Stream, TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::head::Framing;
@@ -133,10 +134,16 @@ impl Wire {
         if self.ended {
             return Ok(false);
         }
-        self.ahead.reserve(READ_SIZE);
-        let read = self.inner.read_buf(&mut self.ahead).await?;
-        self.ended = read == 0;
-        Ok(!self.ended)
+        std::future::poll_fn(|context| {
+            // On the stack, so that an idle connection waits without a buffer.
+            let mut space = [MaybeUninit::uninit(); READ_SIZE];
+            let mut read = ReadBuf::uninit(&mut space);
+            ready!(Pin::new(&mut self.inner).poll_read(context, &mut read))?;
+            self.ended = read.filled().is_empty();
+            self.ahead.extend_from_slice(read.filled());
+            Poll::Ready(Ok(!self.ended))
+        })
+        .await
     }
 
     /// What has been read, and where the door's own answers go until they are [sent](Self::send).

@@ -20,6 +20,7 @@ use super::server::PATIENCE;
 /// | `/fail` | trailers only: the head is the end |
 /// | `/break` | a message, then the stream is reset |
 /// | `/refuse` | the stream is refused: nothing was begun |
+/// | `/wait` | none, for as long as the client waits |
 pub struct Grpc {
     /// Where it listens.
     pub address: SocketAddr,
@@ -99,6 +100,7 @@ async fn respond(
             answer.send_response(head, true)?;
         }
         "/refuse" => answer.send_reset(Reason::REFUSED_STREAM),
+        "/wait" => drop(std::future::poll_fn(|context| answer.poll_reset(context)).await),
         _ => {
             let mut upload = answer.send_response(head.body(()).unwrap(), false)?;
             while let Some(message) = piece(&mut body).await {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::copy_bidirectional;
@@ -58,12 +58,23 @@ impl Authority {
         std::fs::write(path, &self.pem).unwrap();
     }
 
-    /// Decrypts in front of `target`, showing a certificate for `names`.
-    pub fn front(&self, names: &[&str], alpn: &[&str], target: SocketAddr) -> TlsFront {
+    /// Writes a certificate for `names`, and its key.
+    pub fn write_pair(&self, names: &[&str], certificate: &Path, key: &Path) {
+        let (issued, its_key) = self.issue(names);
+        std::fs::write(certificate, issued.pem()).unwrap();
+        std::fs::write(key, its_key.serialize_pem()).unwrap();
+    }
+
+    fn issue(&self, names: &[&str]) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let params = CertificateParams::new(names).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    /// Decrypts in front of `target`, showing a certificate for `names`.
+    pub fn front(&self, names: &[&str], alpn: &[&str], target: SocketAddr) -> TlsFront {
+        let (certificate, key) = self.issue(names);
         let chain = vec![CertificateDer::from(certificate)];
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
