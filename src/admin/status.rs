@@ -17,6 +17,7 @@ use crate::certificates::acme::Seen;
 use crate::config::{self, Action, Config, Mask};
 use crate::database::Database;
 use crate::edge::upstream::Facts;
+use crate::telemetry::Losses;
 
 /// What `/status` answers. Times are RFC 3339.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +43,9 @@ pub struct Status {
     /// What the process takes of its machine.
     #[serde(default)]
     pub process: Process,
+    /// Lines of the log that were lost.
+    #[serde(default)]
+    pub log: LogLosses,
     /// In the order of the file.
     pub routes: Vec<Route>,
     /// In the order of their names.
@@ -85,6 +89,20 @@ pub struct Process {
     pub open_files: Option<u64>,
     /// How many of them there may be.
     pub max_open_files: Option<u64>,
+}
+
+/// Lines of the log that were lost since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLosses {
+    /// How many found no room to wait in: stdout is not read fast enough.
+    pub unread: u64,
+    /// How many the system did not take: a full disk, a reader that is gone.
+    pub unwritten: u64,
+    /// When the last one was lost.
+    #[serde(with = "time::serde::rfc3339::option", default)]
+    pub last: Option<OffsetDateTime>,
+    /// Why the last write failed; `None` when it went well.
+    pub failing: Option<String>,
 }
 
 /// One route.
@@ -249,6 +267,7 @@ pub(super) async fn status(shared: &Shared) -> Status {
             open_files: files.map(|(open, _)| open),
             max_open_files: files.map(|(_, most)| most),
         },
+        log: subject.output.losses().into(),
         routes: routes(&subject.config, &traffic.routes),
         upstreams: upstreams(&subject),
         database: database(&subject).await,
@@ -342,6 +361,17 @@ impl Certificate {
             ("acme", Some(_), None) => "is being renewed".to_owned(),
             ("self-signed", ..) => "is made anew by itself 30 days before its end".to_owned(),
             (file, ..) => format!("a new one in {file} is taken up by itself"),
+        }
+    }
+}
+
+impl From<Losses> for LogLosses {
+    fn from(losses: Losses) -> Self {
+        Self {
+            unread: losses.unread,
+            unwritten: losses.unwritten,
+            last: losses.last,
+            failing: losses.failing,
         }
     }
 }
