@@ -57,7 +57,7 @@ use crate::config::Config;
 use crate::database::Database;
 use crate::edge::Figures;
 use crate::edge::listeners::{self, AtHand, Bound};
-use crate::telemetry::Logging;
+use crate::telemetry::{Logging, Output};
 
 /// Connections at once: a scraper or two, and people.
 const CONNECTIONS: usize = 64;
@@ -82,6 +82,8 @@ pub struct Subject {
     pub config: Arc<Config>,
     /// What is logged, which can be changed here.
     pub logging: Logging,
+    /// Where it goes.
+    pub output: Output,
     /// Since when the process runs.
     pub started: OffsetDateTime,
     /// Where visitors are served.

@@ -14,6 +14,8 @@ const FAILED_SHARE: f64 = 0.01;
 const FAILED_LEAST: u64 = 3;
 /// A certificate is renewed long before that; then it wasn't.
 const EXPIRES_SOON: Duration = Duration::days(7);
+/// How long lost lines of the log are told of.
+const LOST_LATELY: Duration = Duration::minutes(10);
 /// The part of a limit that is told of before it is reached: 9 in 10.
 const NEARLY: (u64, u64) = (9, 10);
 
@@ -54,6 +56,7 @@ pub(super) fn troubles(status: &Status, now: OffsetDateTime) -> Vec<Trouble> {
         .chain(reload(status))
         .chain(backup(status))
         .chain(pool(status))
+        .chain(log(status, now))
         .chain(limits(status))
         .collect();
     found.sort_by_key(|trouble| trouble.severity);
@@ -204,6 +207,29 @@ fn pool(status: &Status) -> Option<Trouble> {
         warning(
             format!("{} requests wait for one of {} database connections", pool.waiting, pool.max),
             "if this lasts: look for slow statements (pg_stat_activity), then raise database.pool_size",
+        )
+    })
+}
+
+fn log(status: &Status, now: OffsetDateTime) -> Option<Trouble> {
+    let log = &status.log;
+    if let Some(why) = &log.failing {
+        return Some(warning(
+            format!(
+                "the log cannot be written ({why}): {} lines are lost so far",
+                log.unwritten
+            ),
+            "make room on the disk that stdout goes to, or look at whoever reads it; lines are written again by themselves, and requests don't wait for them",
+        ));
+    }
+    let is_of_late = (now - log.last?).abs() < LOST_LATELY;
+    is_of_late.then(|| {
+        let (unread, unwritten) = (log.unread, log.unwritten);
+        warning(
+            format!(
+                "lines of the log were lost: {unread} as stdout was not read fast enough, {unwritten} as it could not be written"
+            ),
+            "it is over now; stdout must be read fast enough (a faster log driver, or log.access = \"off\"), and its disk have room",
         )
     })
 }

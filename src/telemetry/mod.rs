@@ -4,13 +4,14 @@
 //!    the server runs.
 //! 2. It becomes a line ([`lines`]): under the id of the [`request`] it belongs to, and without what
 //!    must not be seen ([`redaction`]). [`panics`] become lines as well.
-//! 3. [`output`] writes it.
+//! 3. [`output`] writes it; what could not be written is counted ([`losses`]).
 //!
 //! [`traces`] go elsewhere. What anybody outside can make happen as often as they like is [counted](Tally) and told at most once
 //! a minute.
 
 mod level;
 mod lines;
+mod losses;
 mod output;
 mod panics;
 mod redaction;
@@ -30,6 +31,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 use crate::config::{Config, LogFormat};
 
 pub use level::{Level, Logging};
+pub use losses::Losses;
 pub use output::Output;
 pub use tally::Tally;
 

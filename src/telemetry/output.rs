@@ -1,8 +1,10 @@
 //! The way to stdout: a thread of its own writes, many lines at once under load, so that no request
-//! waits for whoever reads our output. If that reader stops, lines are dropped and counted, and serving
-//! goes on.
+//! waits for whoever reads our output. If that reader stops, or the disk is full, lines are lost and
+//! [counted](Losses), and serving goes on.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use std::time::Duration;
 use nix::sys::stat::{SFlag, fstat};
 use parking_lot::{Condvar, Mutex};
 use tracing_subscriber::fmt::MakeWriter;
+
+use super::losses::{Losses, lines_in};
 
 /// Bytes that may wait for the writer before further lines are dropped.
 const QUEUE: usize = 4 * 1024 * 1024;
@@ -43,7 +47,7 @@ struct Queue {
 #[derive(Default)]
 struct State {
     lines: Vec<u8>,
-    dropped: u64,
+    losses: Losses,
     /// Bytes handed over, and written, since the start.
     taken_in: u64,
     written: u64,
@@ -56,11 +60,14 @@ impl Output {
     /// # Errors
     /// When the system has no thread for it.
     pub fn stdout() -> io::Result<Self> {
+        // Not through `Stdout`, which would keep what could not be written and write it again.
+        let stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let at_once = most_at_once(&stdout);
         let queue = Arc::new(Queue::default());
         let read = queue.clone();
         thread::Builder::new()
             .name("output".to_owned())
-            .spawn(move || write_all(&read))?;
+            .spawn(move || write_all(&read, stdout, at_once))?;
         Ok(Self(Arc::new(Handle(queue))))
     }
 
@@ -69,7 +76,7 @@ impl Output {
         let queue = &self.0.0;
         let mut state = queue.state.lock();
         if state.lines.len() + lines.len() > QUEUE {
-            state.dropped += 1;
+            state.losses.unread(lines_in(lines));
             return;
         }
         let is_first = state.lines.is_empty();
@@ -85,11 +92,18 @@ impl Output {
     pub fn flush(&self) {
         let queue = &self.0.0;
         let mut state = queue.state.lock();
-        let taken_in = state.taken_in;
-        // Where nobody reads, exit must not hang on it.
+        // Where nobody reads, exit must not hang on it. What the writer itself has to tell comes with the
+        // lines it follows.
+        let is_underway = |state: &mut State| state.written < state.taken_in;
         queue
             .written
-            .wait_while_for(&mut state, |state| state.written < taken_in, LAST_LINES);
+            .wait_while_for(&mut state, is_underway, LAST_LINES);
+    }
+
+    /// Lines that were lost.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        self.0.0.state.lock().losses.clone()
     }
 }
 
@@ -100,9 +114,9 @@ impl Drop for Handle {
     }
 }
 
-fn write_all(queue: &Queue) {
+fn write_all(queue: &Queue, mut stdout: impl Write, at_once: usize) {
     let mut batch = Vec::with_capacity(USUAL);
-    let at_once = most_at_once();
+    let mut is_torn = false;
     loop {
         let mut state = queue.state.lock();
         queue.called.wait_while(&mut state, |state| {
@@ -113,34 +127,78 @@ fn write_all(queue: &Queue) {
         }
         drop(state);
         thread::sleep(COLLECT);
-        let mut state = queue.state.lock();
-        std::mem::swap(&mut batch, &mut state.lines);
-        let lost = std::mem::take(&mut state.dropped);
-        drop(state);
+        std::mem::swap(&mut batch, &mut queue.state.lock().lines);
 
-        let count = batch.len() as u64;
-        if lost > 0 {
-            let notice = format!("{lost} log lines were dropped: stdout is not read fast enough\n");
-            batch.extend_from_slice(notice.as_bytes());
+        // A line that was begun and could not be finished must not run into the next one.
+        let mended = if is_torn {
+            write_piece(&mut stdout, b"\n").1
+        } else {
+            Ok(())
+        };
+        let (written, outcome) = match mended {
+            Ok(()) => {
+                is_torn = false;
+                write_pieces(&mut stdout, &batch, at_once)
+            }
+            Err(error) => (0, Err(error)),
+        };
+        if let Some(last) = batch[..written].last() {
+            is_torn = *last != b'\n';
         }
-        let mut stdout = io::stdout().lock();
-        for piece in pieces(&batch, at_once) {
-            // A stdout that is closed is the operator's choice; serving doesn't depend on it.
-            let _ = stdout.write_all(piece).and_then(|()| stdout.flush());
+        let untold = match outcome {
+            Ok(()) => queue.state.lock().losses.written(),
+            // Serving doesn't depend on it. The next lines are tried again.
+            Err(error) => {
+                let lost = lines_in(&batch[written..]);
+                queue.state.lock().losses.unwritten(lost, &error);
+                None
+            }
+        };
+        if let Some(untold) = untold {
+            untold.tell();
         }
-        drop(stdout);
-        queue.state.lock().written += count;
+        queue.state.lock().written += batch.len() as u64;
         queue.written.notify_all();
         batch.clear();
         batch.shrink_to(USUAL);
     }
 }
 
-/// Bytes that stdout takes without another process's between them: at an upgrade the next process writes
+/// Writes `lines`; how many of their bytes were taken, and why not all.
+fn write_pieces(stdout: &mut impl Write, lines: &[u8], at_once: usize) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    for piece in pieces(lines, at_once) {
+        let (taken, outcome) = write_piece(stdout, piece);
+        written += taken;
+        if outcome.is_err() {
+            return (written, outcome);
+        }
+    }
+    (written, Ok(()))
+}
+
+fn write_piece(stdout: &mut impl Write, piece: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while written < piece.len() {
+        match stdout.write(&piece[written..]) {
+            Ok(0) => return (written, Err(ErrorKind::WriteZero.into())),
+            Ok(taken) => written += taken,
+            Err(error) => match error.kind() {
+                ErrorKind::Interrupted => {}
+                // Somebody who shares stdout has made it so: then this waits as any other write would.
+                ErrorKind::WouldBlock => thread::sleep(COLLECT),
+                _ => return (written, Err(error)),
+            },
+        }
+    }
+    (written, Ok(()))
+}
+
+/// Bytes that `stdout` takes without another process's between them: at an upgrade the next process writes
 /// to the same place.
-fn most_at_once() -> usize {
+fn most_at_once(stdout: &File) -> usize {
     let file = SFlag::S_IFREG.bits();
-    match fstat(io::stdout()) {
+    match fstat(stdout) {
         Ok(stat) if stat.st_mode & SFlag::S_IFMT.bits() == file => usize::MAX,
         // A pipe, a socket, a terminal: what POSIX promises of pipes.
         _ => PIPE_BUF,
@@ -203,7 +261,100 @@ impl Drop for Event {
 
 #[cfg(test)]
 mod tests {
+    use nix::libc::{EAGAIN, EINTR, ENOSPC};
+
     use super::*;
+
+    /// A disk with so much room, and what lies on it.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(usize, Vec<u8>)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (room, there) = &mut *self.0.lock();
+            let taken = bytes.len().min(*room);
+            if taken == 0 {
+                return Err(io::Error::from_raw_os_error(ENOSPC));
+            }
+            *room -= taken;
+            there.extend_from_slice(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Disk {
+        fn has_room_for(&self, bytes: usize) {
+            self.0.lock().0 = bytes;
+        }
+
+        fn there(&self) -> String {
+            String::from_utf8(self.0.lock().1.clone()).unwrap()
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_does_not_take_is_counted_and_tears_no_later_line() {
+        let disk = Disk::default();
+        let queue = Arc::new(Queue::default());
+        let (read, to) = (queue.clone(), disk.clone());
+        thread::spawn(move || write_all(&read, to, usize::MAX));
+        let output = Output(Arc::new(Handle(queue)));
+        let say = |lines: &str| {
+            output.write(lines.as_bytes());
+            output.flush();
+            output.losses()
+        };
+        disk.has_room_for(5);
+        assert_eq!(say("one\n").total(), 0);
+        let lost = say("two\nthree\n");
+        assert_eq!(
+            (lost.unwritten, lost.unread),
+            (2, 0),
+            "one is torn, one whole"
+        );
+        assert!(lost.failing.unwrap().contains("No space left"));
+        assert_eq!(say("four\n").unwritten, 3);
+        disk.has_room_for(1);
+        assert_eq!(say("five\n").unwritten, 4, "only the torn line got its end");
+        disk.has_room_for(1000);
+        let lost = say("six\n");
+        assert_eq!((lost.unwritten, lost.failing), (4, None));
+        assert_eq!(say("seven\n").unwritten, 4);
+        assert_eq!(disk.there(), "one\nt\nsix\nseven\n");
+    }
+
+    #[test]
+    fn what_has_no_room_to_wait_in_is_counted_by_its_lines() {
+        let output = Output(Arc::new(Handle(Arc::new(Queue::default()))));
+        output.write(&vec![b'x'; QUEUE]);
+        output.write(b"one\ntwo\n");
+        assert_eq!(output.losses().unread, 2);
+        assert!(output.losses().last.is_some());
+    }
+
+    #[test]
+    fn a_pause_of_the_reader_is_no_failure() {
+        struct Busy(Vec<i32>);
+        impl Write for Busy {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                match self.0.pop() {
+                    Some(code) => Err(io::Error::from_raw_os_error(code)),
+                    None => Ok(bytes.len()),
+                }
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let (written, outcome) = write_piece(&mut Busy(vec![EINTR, EAGAIN]), b"line\n");
+        assert!(outcome.is_ok());
+        assert_eq!(written, 5);
+    }
 
     #[test]
     fn no_line_is_cut() {

@@ -21,6 +21,7 @@ use super::reload::History;
 use super::status::{self, Certificate, Upstream, UpstreamServer};
 use crate::edge::Figures;
 use crate::edge::cache::CacheFigures;
+use crate::telemetry::Losses;
 
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -45,6 +46,7 @@ pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResp
         "Requests that met a panic, in a handler of the app or in the edge.",
     );
     out.sample(&[], subject.edge.panics());
+    log(&mut out, &subject.output.losses());
     backup::all(&mut out, status::backup(&subject).as_ref());
     policies(&mut out, &subject.edge);
     ready_answers(&mut out, &subject.edge);
@@ -148,6 +150,15 @@ fn certificates(out: &mut Exposition, certificates: &[Certificate]) {
             }
         }
     }
+}
+
+fn log(out: &mut Exposition, losses: &Losses) {
+    out.counter(
+        "unibody_log_lines_lost_total",
+        "Lines of the log that were lost: not read fast enough, or not taken by the system.",
+    );
+    out.sample(&[("reason", "unread")], losses.unread);
+    out.sample(&[("reason", "unwritten")], losses.unwritten);
 }
 
 fn policies(out: &mut Exposition, edge: &Figures) {

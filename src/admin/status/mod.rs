@@ -3,6 +3,7 @@
 mod backup;
 mod certificates;
 mod database;
+mod log;
 mod routes;
 mod upstreams;
 
@@ -18,6 +19,7 @@ pub(super) use self::certificates::certificates;
 pub use self::certificates::{Certificate, Held};
 pub(super) use self::database::database;
 pub use self::database::{DatabaseState, Pool};
+pub use self::log::LogLosses;
 use self::routes::routes;
 pub use self::routes::{AllTraffic, Route};
 pub(super) use self::upstreams::upstreams;
@@ -51,6 +53,9 @@ pub struct Status {
     /// What the process takes of its machine.
     #[serde(default)]
     pub process: Process,
+    /// Lines of the log that were lost.
+    #[serde(default)]
+    pub log: LogLosses,
     /// In the order of the file.
     pub routes: Vec<Route>,
     /// In the order of their names.
@@ -116,6 +121,7 @@ pub(super) async fn status(shared: &Shared) -> Status {
             open_files: files.map(|(open, _)| open),
             max_open_files: files.map(|(_, most)| most),
         },
+        log: subject.output.losses().into(),
         routes: routes(&subject.config, &traffic.routes),
         upstreams: upstreams(&subject),
         database: database(&subject).await,

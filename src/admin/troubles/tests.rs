@@ -39,6 +39,10 @@ fn backup(error: Option<&str>) -> Value {
     })
 }
 
+fn lost(last: &str, failing: Option<&str>) -> Value {
+    json!({ "log": { "unread": 3, "unwritten": 7, "last": last, "failing": failing } })
+}
+
 fn minute(requests: u64, failed: u64) -> Value {
     let classes =
         json!({ "1xx": 0, "2xx": requests - failed, "3xx": 0, "4xx": 0, "5xx": failed, "left": 0 });
@@ -223,6 +227,17 @@ fn each_trouble_is_told_with_its_remedy_and_nothing_else_is() {
             Some((Warning, "95 of 100 files", "LimitNOFILE")),
             "few files are left",
         ),
+        (
+            lost("2026-05-31T12:00:00Z", Some("no space")),
+            Some((Warning, "(no space): 7 lines are lost", "make room")),
+            "since half a day",
+        ),
+        (
+            lost("2026-05-31T23:55:00Z", None),
+            Some((Warning, "3 as stdout was not read", "read fast enough")),
+            "five minutes ago",
+        ),
+        (lost("2026-05-31T23:45:00Z", None), None, "long ago"),
     ];
     for (difference, expected, why) in table {
         let found = found(&difference);

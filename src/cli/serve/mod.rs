@@ -140,6 +140,7 @@ async fn serve(
             let subject = Arc::new(ArcSwap::from_pointee(admin::Subject {
                 config: Arc::clone(&config),
                 logging: logging.clone(),
+                output: output.clone(),
                 started,
                 listeners: admin::Listeners {
                     http: addresses.http.clone(),

@@ -1,9 +1,10 @@
 //! The disk is full: nobody waits for it, what was there stays in use, and room is all that is needed.
 
 use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -16,7 +17,7 @@ use crate::support::clock::Clock;
 use crate::support::disk::Disk;
 use crate::support::process;
 use crate::support::raw::Raw;
-use crate::support::server::{PATIENCE, Setup};
+use crate::support::server::{PATIENCE, Server, Setup};
 
 /// A server whose output goes to a file.
 struct Logging(Child);
@@ -43,12 +44,33 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 fn contains(log: &Path, text: &str) -> bool {
-    std::fs::read_to_string(log).unwrap().contains(text)
+    count(log, text) > 0
+}
+
+fn count(log: &Path, text: &str) -> usize {
+    std::fs::read_to_string(log).unwrap().matches(text).count()
+}
+
+/// What `unibody status --json` says of lines that were lost.
+fn lost(server: &Server) -> serde_json::Value {
+    let asked = server.ask(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&asked.stdout).unwrap();
+    status["log"].clone()
+}
+
+/// How many are told of at the admin listener.
+fn lost_by_metrics(server: &Server, reason: &str) -> u64 {
+    let mut client = Raw::connect(server.admin.unwrap());
+    client.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let text = String::from_utf8(client.last_answer().body).unwrap();
+    let sample = format!("unibody_log_lines_lost_total{{reason=\"{reason}\"}} ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&sample));
+    line.unwrap().parse().unwrap()
 }
 
 #[test]
 fn nobody_waits_for_log_lines_that_cannot_be_written() {
-    let mut server = Setup::new().plain().start();
+    let mut server = Setup::new().plain().admin().start();
     server.keep_ports();
     server.stop();
     let log = server.path("log");
@@ -74,15 +96,60 @@ fn nobody_waits_for_log_lines_that_cannot_be_written() {
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     let grown = std::fs::metadata(&log).unwrap().len() - size;
     assert_eq!(grown, 0, "nothing could be written");
+    until("every line is counted", || {
+        lost(&server)["unwritten"] == 300
+    });
+    assert_eq!(lost_by_metrics(&server, "unwritten"), 300);
+    assert_eq!(lost_by_metrics(&server, "unread"), 0);
+    let told = String::from_utf8(server.ask(&["status"]).stdout).unwrap();
+    assert!(
+        told.contains("the log cannot be written (File too large"),
+        "{told}"
+    );
 
     process::allow_file_size(running.pid(), None);
     until("it writes again", || {
         client.send("GET /healthz?room HTTP/1.1\r\nHost: localhost\r\n\r\n");
         client.answer().status == 200 && contains(&log, "/healthz?room ")
     });
+    until("it says how many", || {
+        contains(&log, "lost=300 since_start=300")
+    });
+    assert_eq!(count(&log, "log lines were lost"), 1);
+    assert_eq!(lost(&server)["failing"], serde_json::Value::Null);
     kill(running.pid(), Signal::SIGTERM).unwrap();
     until("it stops", || TcpStream::connect(address).is_err());
     until("its last words are there", || contains(&log, "stopped"));
+}
+
+#[test]
+fn a_reader_of_the_log_that_is_gone_costs_lines_and_no_request() {
+    let mut server = Setup::new().plain().admin().start();
+    server.keep_ports();
+    server.stop();
+    let mut command = server.command(&["serve"]);
+    let mut running = Logging(command.stderr(Stdio::inherit()).spawn().unwrap());
+    let mut reader = BufReader::new(running.0.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains(" ready ") {
+        line.clear();
+        assert_ne!(reader.read_line(&mut line).unwrap(), 0, "it ended");
+    }
+    drop(reader);
+    let mut client = Raw::connect(server.http.unwrap());
+    for number in 0..20 {
+        client.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(client.answer().status, 200, "{number}");
+    }
+    until("every line is counted", || {
+        lost_by_metrics(&server, "unwritten") >= 20
+    });
+    assert!(
+        lost(&server)["failing"]
+            .as_str()
+            .unwrap()
+            .contains("Broken pipe")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
