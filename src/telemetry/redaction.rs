@@ -123,9 +123,10 @@ impl Text<'_> {
         const FIELD: &[u8] = b"value:";
         let start = self.skip_spaces(start);
         let is_field = self.bytes[start..].starts_with(FIELD);
-        let start = match is_field {
-            true => self.skip_spaces(start + FIELD.len()),
-            false => start,
+        let start = if is_field {
+            self.skip_spaces(start + FIELD.len())
+        } else {
+            start
         };
         self.quoted_value(self.skip_wrapping(start))
             .or_else(|| is_field.then(|| start..self.end_of_text(start)))

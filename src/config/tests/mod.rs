@@ -4,6 +4,7 @@ mod acme;
 mod backup;
 mod changes;
 mod defaults;
+mod documentation;
 mod effective;
 mod loading;
 mod mistakes;

@@ -3,8 +3,7 @@
 //! Who asks, the request's id, its counts and the line in the access log are as for every request; at its
 //! connection's end nothing is ready any more, for the normal way says `Connection: close`.
 
-use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -12,15 +11,13 @@ use http::HeaderMap;
 use super::head::Head;
 use super::simple::{self, Simple};
 use super::wire::Wire;
-use crate::edge::access_log::{Line, Request};
+use crate::edge::access_log::Request;
 use crate::edge::admission::Caller;
 use crate::edge::compression::accept_encoding::Accepted;
 use crate::edge::connection::Peer;
-use crate::edge::measure::RouteCells;
-use crate::edge::ready::{Patches, Question, Recording, Shape, Sought, Tape};
+use crate::edge::ready::{Given, Patches, Question, Recording, Shape, Sought, Source, Tape};
 use crate::edge::snapshot::Snapshot;
-use crate::edge::{Edge, cache, clock, trace};
-use crate::telemetry::traces::Incoming;
+use crate::edge::{Edge, clock};
 
 /// What became of a request at the door.
 pub(super) enum Outcome {
@@ -34,15 +31,9 @@ pub(super) enum Outcome {
 
 /// An answer that stands on the wire.
 struct Reply {
-    client: IpAddr,
-    id: String,
-    is_https: bool,
-    incoming: Option<Incoming>,
+    given: Given,
     status: u16,
     body_bytes: u64,
-    /// Where it is counted.
-    cells: &'static RouteCells,
-    is_cached: bool,
     /// What follows it, where that is too much to be copied.
     rest: Bytes,
 }
@@ -71,13 +62,10 @@ pub(super) async fn answer(wire: &mut Wire, edge: &Edge, peer: &Peer, head: Head
     let took = started.elapsed();
     let head_bytes = &wire.ahead()[..head.length];
     let body_bytes = if sent.is_ok() { reply.body_bytes } else { 0 };
+    let request = request(head_bytes, &simple);
     reply
-        .cells
-        .count_ready(simple.is_head, reply.status, took, body_bytes);
-    if reply.is_cached {
-        edge.cache.note(cache::Outcome::Hit);
-    }
-    log(edge, head_bytes, &simple, &reply, body_bytes, took);
+        .given
+        .tell(edge, request, reply.status, body_bytes, took);
     wire.skip(head.length);
     if sent.is_ok() && simple.keeps_alive() {
         Outcome::Answered
@@ -140,21 +128,15 @@ fn seek(
         Some((
             recording.status,
             recording.body_bytes,
-            recording.cells,
-            recording.is_cached(),
+            Source::of(recording),
             rest,
         ))
     };
     match snapshot.ready.seek(&question, replay) {
-        Sought::Found((status, body_bytes, cells, is_cached, rest)) => Sought::Found(Reply {
-            client: caller.client.address,
-            id: caller.id,
-            is_https: caller.is_https,
-            incoming: caller.incoming,
+        Sought::Found((status, body_bytes, source, rest)) => Sought::Found(Reply {
+            given: Given::to(caller, source),
             status,
             body_bytes,
-            cells,
-            is_cached,
             rest,
         }),
         Sought::Missing(tape) => Sought::Missing(tape),
@@ -162,31 +144,15 @@ fn seek(
     }
 }
 
-fn log(edge: &Edge, head: &[u8], simple: &Simple, reply: &Reply, body_bytes: u64, took: Duration) {
+fn request<'a>(head: &'a [u8], simple: &Simple) -> Request<'a> {
     // The strict reading has let only ASCII through in these.
     let text = |span: simple::Span| std::str::from_utf8(span.read(head)).unwrap_or_default();
-    let line = Line {
-        client: reply.client,
-        // What somebody has to sign in for is never ready.
-        user: None,
-        request: Some(Request {
-            method: if simple.is_head { "HEAD" } else { "GET" },
-            target: text(simple.target),
-            version: simple.version(),
-            host: text(simple.host),
-            referer: simple.fields.referer.map(|span| span.read(head)),
-            user_agent: simple.fields.user_agent.map(|span| span.read(head)),
-        }),
-        status: reply.status,
-        body_bytes,
-        took,
-        tries: None,
-        cache: reply.is_cached.then_some(cache::Outcome::Hit),
-        id: &reply.id,
-    };
-    edge.access_log.load().write(&line);
-    if let Some(tracer) = &edge.traces {
-        let mask = &edge.snapshot.load().config.log.mask;
-        trace::told_of_ready(tracer, reply.incoming, &line, reply.is_https, mask);
+    Request {
+        method: if simple.is_head { "HEAD" } else { "GET" },
+        target: text(simple.target),
+        version: simple.version(),
+        host: text(simple.host),
+        referer: simple.fields.referer.map(|span| span.read(head)),
+        user_agent: simple.fields.user_agent.map(|span| span.read(head)),
     }
 }

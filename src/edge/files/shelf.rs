@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::Shared;
+use super::answer::Shared;
 use super::budget::{Budget, Share};
 use super::encodings::{Encodings, Progress, Workshop};
 use super::load;

@@ -3,7 +3,6 @@
 //! Who asks, the request's id, its counts and the line in the access log are as for every request; at its
 //! connection's end nothing is ready any more. What the client has no room for yet is left to a task.
 
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,16 +15,12 @@ use pingora_core::protocols::http::v2::server::HttpSession;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use crate::edge::Edge;
-use crate::edge::access_log::{CLIENT_LEFT, Line, Request};
+use crate::edge::access_log::{CLIENT_LEFT, Request};
 use crate::edge::admission::Caller;
-use crate::edge::cache;
 use crate::edge::compression::accept_encoding::Accepted;
 use crate::edge::connection::Peer;
-use crate::edge::measure::RouteCells;
-use crate::edge::ready::{Heeded, Question, Recorder, Recording, Shape, Sought};
+use crate::edge::ready::{Given, Heeded, Question, Recorder, Recording, Shape, Sought, Source};
 use crate::edge::snapshot::Snapshot;
-use crate::edge::trace;
-use crate::telemetry::traces::Incoming;
 
 /// What became of a request.
 #[expect(
@@ -51,15 +46,9 @@ struct Simple<'a> {
 
 /// What is to be sent, and to whom.
 struct Reply {
-    client: IpAddr,
-    id: String,
-    is_https: bool,
-    incoming: Option<Incoming>,
+    given: Given,
     head: Box<ResponseHeader>,
     body: Bytes,
-    /// Where it is counted.
-    cells: &'static RouteCells,
-    is_cached: bool,
 }
 
 /// Answers `session`, if its answer is ready.
@@ -118,18 +107,13 @@ fn seek(
     };
     let replay = |recording: &Recording| {
         let parts = recording.parts(&caller.id)?;
-        Some((parts, recording.cells, recording.is_cached()))
+        Some((parts, Source::of(recording)))
     };
     match snapshot.ready.seek(&question, replay) {
-        Sought::Found(((head, body), cells, is_cached)) => Sought::Found(Reply {
-            client: caller.client.address,
-            id: caller.id,
-            is_https: caller.is_https,
-            incoming: caller.incoming,
+        Sought::Found(((head, body), source)) => Sought::Found(Reply {
+            given: Given::to(caller, source),
             head,
             body,
-            cells,
-            is_cached,
         }),
         Sought::Missing(tape) => Sought::Missing(tape),
         Sought::Never => Sought::Never,
@@ -152,35 +136,15 @@ async fn give(edge: Arc<Edge>, mut session: HttpSession, reply: Reply, started: 
     let status = session.response_written().map(|head| head.status.as_u16());
     let status = status.unwrap_or(CLIENT_LEFT);
     let (took, body_bytes) = (started.elapsed(), session.body_bytes_sent() as u64);
-    let is_head = request.method == Method::HEAD;
-    if reply.is_cached {
-        edge.cache.note(cache::Outcome::Hit);
-    }
-    reply.cells.count_ready(is_head, status, took, body_bytes);
-    let line = Line {
-        client: reply.client,
-        // What somebody has to sign in for is never ready.
-        user: None,
-        request: Some(Request {
-            method: request.method.as_str(),
-            target: target(request).unwrap_or_default(),
-            version: Version::HTTP_2,
-            host: host.unwrap_or_default(),
-            referer: field(header::REFERER),
-            user_agent: field(header::USER_AGENT),
-        }),
-        status,
-        body_bytes,
-        took,
-        tries: None,
-        cache: reply.is_cached.then_some(cache::Outcome::Hit),
-        id: &reply.id,
+    let request = Request {
+        method: request.method.as_str(),
+        target: target(request).unwrap_or_default(),
+        version: Version::HTTP_2,
+        host: host.unwrap_or_default(),
+        referer: field(header::REFERER),
+        user_agent: field(header::USER_AGENT),
     };
-    edge.access_log.load().write(&line);
-    if let Some(tracer) = &edge.traces {
-        let mask = &edge.snapshot.load().config.log.mask;
-        trace::told_of_ready(tracer, reply.incoming, &line, reply.is_https, mask);
-    }
+    reply.given.tell(&edge, request, status, body_bytes, took);
 }
 
 async fn send(session: &mut HttpSession, head: Box<ResponseHeader>, body: Bytes) -> Result<()> {

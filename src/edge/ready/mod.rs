@@ -17,6 +17,7 @@
 //! its requests do not count as simple.
 
 mod fields;
+mod given;
 mod heeded;
 mod lines;
 mod question;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 
 use pingora_proxy::Session;
 
+pub(super) use self::given::{Given, Source};
 pub(super) use self::heeded::{Heeded, is_forwarding};
 pub(super) use self::lines::Patches;
 pub(super) use self::question::{Question, Shape};

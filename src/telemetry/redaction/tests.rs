@@ -49,7 +49,7 @@ fn values_are_left_out_in_every_form_they_are_written_in() {
         ),
         (
             r#"x_api_key: Some("s"), b: 1 }"#,
-            r#"x_api_key: ***"#,
+            r"x_api_key: ***",
             "a field can't be told from a header",
         ),
         (r#"Cookie: "s" s"#, "Cookie: ***", "whose value begins so"),

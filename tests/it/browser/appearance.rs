@@ -84,14 +84,7 @@ fn colours_follow_the_night_and_stay_readable() {
     let server = Server::start();
     let page = browse(&server);
     write_note(&page, "milk", "two litres");
-    let day = lightness(&page);
-    assert!(day > 0.5, "{day}");
-    assert_readable(&page);
-
-    page.prefer_dark();
-    let night = lightness(&page);
-    assert!(night < 0.05, "{night}");
-    assert_readable(&page);
+    assert_readable_by_day_and_by_night(&page);
     assert_quiet(&page);
 }
 
@@ -137,9 +130,21 @@ fn assert_not_cut(page: &Browser, css: &str) {
     assert_eq!(widths[0], widths[1], "{css} is cut");
 }
 
+/// The page is light, and dark for those who prefer it.
+#[track_caller]
+pub(super) fn assert_readable_by_day_and_by_night(page: &Browser) {
+    let day = lightness(page);
+    assert!(day > 0.5, "{day}");
+    assert_readable(page);
+    page.prefer_dark();
+    let night = lightness(page);
+    assert!(night < 0.05, "{night}");
+    assert_readable(page);
+}
+
 /// Text has the contrast that WCAG 2.2, section 1.4.3, asks for.
 #[track_caller]
-pub(super) fn assert_readable(page: &Browser) {
+fn assert_readable(page: &Browser) {
     let faint = page.evaluate(&format!(
         "(() => {{
             {CONTRAST}
@@ -156,7 +161,7 @@ pub(super) fn assert_readable(page: &Browser) {
 
 /// How light the page's ground is: 0 black, 1 white.
 #[track_caller]
-pub(super) fn lightness(page: &Browser) -> f64 {
+fn lightness(page: &Browser) -> f64 {
     let lightness = page.evaluate(&format!(
         "(() => {{ {CONTRAST} return luminance(ground(document.body)); }})()"
     ));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::appearance::{assert_readable, lightness, picture};
+use super::appearance::{assert_readable_by_day_and_by_night, picture};
 use super::assert_quiet;
 use crate::support::breakable::{Breakable, Target};
 use crate::support::browser::{Browser, key};
@@ -182,13 +182,7 @@ fn on_a_phone_nothing_is_wider_than_the_screen_by_day_and_by_night() {
         );
         assert_eq!(wider, json!([]), "{width}");
     }
-    let day = lightness(&page);
-    assert!(day > 0.5, "{day}");
-    assert_readable(&page);
-    page.prefer_dark();
-    let night = lightness(&page);
-    assert!(night < 0.05, "{night}");
-    assert_readable(&page);
+    assert_readable_by_day_and_by_night(&page);
     assert_quiet(&page);
 }
 

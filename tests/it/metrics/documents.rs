@@ -24,12 +24,15 @@ fn named(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The metrics that `docs/metrics.md` has in its tables.
+/// The metrics that `docs/metrics.md` has in its tables, each once.
 fn explained() -> BTreeSet<String> {
     let docs = read("docs/metrics.md");
     let rows = docs.lines().filter(|line| line.starts_with("| `"));
-    rows.flat_map(|row| named(row.split(" | ").next().unwrap()))
-        .collect()
+    let mut explained = BTreeSet::new();
+    for name in rows.flat_map(|row| named(row.split(" | ").next().unwrap())) {
+        assert!(explained.insert(name.clone()), "{name} is explained twice");
+    }
+    explained
 }
 
 /// What the dashboard asks Prometheus.

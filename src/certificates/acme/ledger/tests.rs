@@ -1,3 +1,5 @@
+//! What a ledger remembers, and what it forgets.
+
 use time::macros::datetime;
 
 use super::*;

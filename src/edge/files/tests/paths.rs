@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::edge::files::answer::Failure;
+use crate::edge::files::reader::Broken;
+use crate::edge::files::root::OpenError;
 
 #[tokio::test]
 async fn other_methods_are_told_which_there_are() {
