@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Environment};
+use crate::telemetry::last_words;
 
 /// Bad configuration (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
@@ -148,11 +149,11 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Config(mistakes)) => {
-            eprintln!("{mistakes}");
+            last_words(&mistakes);
             ExitCode::from(EXIT_CONFIG)
         }
         Err(Failure::Other(error)) => {
-            eprintln!("unibody: {error:#}");
+            last_words(&format!("unibody: {error:#}"));
             ExitCode::FAILURE
         }
         Err(Failure::Reported) => ExitCode::FAILURE,

@@ -49,7 +49,8 @@ impl Systemd {
         self.send(News::Ready);
     }
 
-    /// It reads its configuration anew. [`ready`](Self::ready) follows, whatever comes of it.
+    /// It reads its configuration anew. [`ready`](Self::ready) follows, whatever comes of it: systemd knows
+    /// no reload that failed.
     pub fn reloading(&self) {
         self.send(News::Reloading);
     }

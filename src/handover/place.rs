@@ -93,15 +93,20 @@ pub(super) async fn connect(data_dir: &Path) -> anyhow::Result<Option<UnixStream
     };
     match connected {
         Ok(stream) if is_welcome(&stream) => Ok(Some(stream)),
-        Ok(_) => bail!(
-            "{} is another user's: run this as the user that runs the server",
-            path.display()
-        ),
+        Ok(_) => bail!(anothers(&path)),
         Err(error) => match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
+            io::ErrorKind::PermissionDenied => bail!(anothers(&path)),
             _ => Err(error).with_context(|| format!("{} can't be asked", path.display())),
         },
     }
+}
+
+fn anothers(path: &Path) -> String {
+    format!(
+        "{} is another user's: run this as the user that runs the server",
+        path.display()
+    )
 }
 
 /// Whether the process at the other end may hand over to us, and we to it.

@@ -9,7 +9,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::{redaction, request};
+use super::{journal, redaction, request};
 use crate::config::{LogFormat, Mask};
 
 /// The lines of `format`, completed.
@@ -17,15 +17,18 @@ pub(super) struct Lines<F> {
     inner: F,
     format: LogFormat,
     mask: Arc<ArcSwap<Mask>>,
+    marked: bool,
 }
 
 impl<F> Lines<F> {
-    /// What `inner` writes must be of this `format`.
-    pub(super) fn new(inner: F, format: LogFormat, mask: Arc<ArcSwap<Mask>>) -> Self {
+    /// What `inner` writes must be of this `format`. `marked` lines say to the [`journal`] how urgent they
+    /// are.
+    pub(super) fn new(inner: F, format: LogFormat, mask: Arc<ArcSwap<Mask>>, marked: bool) -> Self {
         Self {
             inner,
             format,
             mask,
+            marked,
         }
     }
 }
@@ -52,6 +55,9 @@ where
             }
             add(&mut line, "request_id", id, self.format);
         });
+        if self.marked {
+            writer.write_str(journal::mark(*event.metadata().level()))?;
+        }
         writer.write_str(&redaction::redact(&line, &self.mask.load(), self.format))
     }
 }

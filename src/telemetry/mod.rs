@@ -4,11 +4,13 @@
 //!    the server runs.
 //! 2. It becomes a line ([`lines`]): under the id of the [`request`] it belongs to, and without what
 //!    must not be seen ([`redaction`]). [`panics`] become lines as well.
-//! 3. [`output`] writes it; what could not be written is counted ([`losses`]).
+//! 3. [`output`] writes it, where systemd's [`journal`] reads with a mark that says how urgent it is; what
+//!    could not be written is counted ([`losses`]).
 //!
 //! [`traces`] go elsewhere. What anybody outside can make happen as often as they like is [counted](Tally) and told at most once
 //! a minute.
 
+mod journal;
 mod level;
 mod lines;
 mod losses;
@@ -30,6 +32,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::config::{Config, LogFormat};
 
+pub use journal::last_words;
 pub use level::{Level, Logging};
 pub use losses::Losses;
 pub use output::Output;
@@ -49,11 +52,17 @@ pub fn start(config: &Config, output: &Output) -> anyhow::Result<Logging> {
     let spans = spans.map(|_| Spans.with_filter(OfSampledRequests));
     let mask = Arc::new(ArcSwap::from_pointee(log.mask.clone()));
     let (filter, handle) = reload::Layer::new(level::filter(&log.level)?);
+    let marked = journal::reads_stdout();
     let layer = tracing_subscriber::fmt::layer().with_ansi(false);
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match log.format {
         LogFormat::Text => {
             let format = tracing_subscriber::fmt::format().with_target(false);
-            let lines = Lines::new(format.with_ansi(false), log.format, Arc::clone(&mask));
+            let lines = Lines::new(
+                format.with_ansi(false),
+                log.format,
+                Arc::clone(&mask),
+                marked,
+            );
             layer
                 .event_format(lines)
                 .with_writer(output.clone())
@@ -61,7 +70,7 @@ pub fn start(config: &Config, output: &Output) -> anyhow::Result<Logging> {
         }
         LogFormat::Json => {
             let format = tracing_subscriber::fmt::format().json().flatten_event(true);
-            let lines = Lines::new(format, log.format, Arc::clone(&mask));
+            let lines = Lines::new(format, log.format, Arc::clone(&mask), marked);
             layer
                 .fmt_fields(JsonFields::new())
                 .event_format(lines)

@@ -30,6 +30,7 @@ mod modules;
 mod notes;
 mod outage;
 mod own_router;
+mod packaging;
 mod policy;
 mod ready;
 mod reload;

@@ -283,12 +283,31 @@ impl Succession {
 
 /// Starts the program anew, as the process that is to take over.
 fn start_candidate() -> anyhow::Result<Candidate> {
-    if std::process::id() == 1 {
+    if ends_its_container() {
         bail!(
-            "this process is the first of its container, which ends with it: start another container beside it instead, with `serve --take-over` (docs/upgrade.md)"
+            "the container ends with this process. On the host's network start a container of the new image beside it, with `serve --take-over`, otherwise replace this one (docs/upgrade.md, \"Containers\")"
         );
     }
     Candidate::start()
+}
+
+/// Whether a container ends with this process: it is the first there, or the child of a small init that
+/// ends with its child.
+fn ends_its_container() -> bool {
+    std::process::id() == 1
+        || std::os::unix::process::parent_id() == 1
+            && std::fs::read_to_string("/proc/1/comm").is_ok_and(|name| is_small_init(name.trim()))
+}
+
+fn is_small_init(name: &str) -> bool {
+    [
+        "docker-init",
+        "podman-init",
+        "catatonit",
+        "tini",
+        "dumb-init",
+    ]
+    .contains(&name)
 }
 
 fn belongings(

@@ -239,6 +239,9 @@ impl Inboxes {
                         () = self.signals.stop() => return None,
                     };
                     self.systemd.ready();
+                    if !matches!(outcome, reload::Outcome::Reloaded { .. }) {
+                        self.systemd.status("serving; the last reload failed");
+                    }
                     self.watching.follow(live.source.path(), &live.config);
                     if let Some(wish) = wish {
                         wish.answer(outcome);

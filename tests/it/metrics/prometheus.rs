@@ -47,6 +47,7 @@ async fn prometheus_has_an_answer_to_every_question_of_the_dashboard() {
     let mut asked = Vec::new();
     let dashboard: Value = serde_json::from_str(&read("packaging/grafana/unibody.json")).unwrap();
     expressions(&dashboard["panels"], &mut asked);
+    expressions(&dashboard["annotations"], &mut asked);
     for question in asked {
         let question = question
             .replace("$__rate_interval", "1m")
