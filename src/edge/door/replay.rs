@@ -186,7 +186,14 @@ fn log(edge: &Edge, head: &[u8], simple: &Simple, reply: &Reply, body_bytes: u64
     };
     edge.access_log.load().write(&line);
     if let Some(tracer) = &edge.traces {
-        let mask = &edge.snapshot.load().config.log.mask;
-        trace::told_of_ready(tracer, reply.incoming, &line, reply.is_https, mask);
+        let (snapshot, cells) = (edge.snapshot.load(), reply.cells);
+        trace::told_of_ready(
+            tracer,
+            reply.incoming,
+            &line,
+            reply.is_https,
+            cells,
+            &snapshot,
+        );
     }
 }

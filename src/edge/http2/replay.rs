@@ -178,8 +178,15 @@ async fn give(edge: Arc<Edge>, mut session: HttpSession, reply: Reply, started: 
     };
     edge.access_log.load().write(&line);
     if let Some(tracer) = &edge.traces {
-        let mask = &edge.snapshot.load().config.log.mask;
-        trace::told_of_ready(tracer, reply.incoming, &line, reply.is_https, mask);
+        let (snapshot, cells) = (edge.snapshot.load(), reply.cells);
+        trace::told_of_ready(
+            tracer,
+            reply.incoming,
+            &line,
+            reply.is_https,
+            cells,
+            &snapshot,
+        );
     }
 }
 
