@@ -4,6 +4,7 @@ mod bodies;
 mod failures;
 mod grpc;
 mod headers;
+mod http10;
 mod servers;
 mod several;
 mod streams;
