@@ -57,7 +57,7 @@ use crate::config::Config;
 use crate::database::Database;
 use crate::edge::Figures;
 use crate::edge::listeners::{self, AtHand, Bound};
-use crate::telemetry::{Logging, Output};
+use crate::telemetry::{Logging, Output, Tally};
 
 /// Connections at once: a scraper or two, and people.
 const CONNECTIONS: usize = 64;
@@ -74,6 +74,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How long what was sent may stay unacknowledged: a laptop that was closed leaves no connection behind.
 #[cfg(target_os = "linux")]
 const UNHEARD: Duration = Duration::from_secs(30);
+
+/// One client that waits is ten of them a second.
+static UNACCEPTED: Tally = Tally::new("attempts of the admin listener to accept failed", 1);
 
 /// What there is to tell of.
 #[derive(Clone)]
@@ -213,7 +216,9 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "the admin listener cannot accept");
+                if UNACCEPTED.count(|| error.to_string()) {
+                    tracing::warn!(%error, "the admin listener cannot accept");
+                }
                 tokio::time::sleep(BREATH).await;
             }
         }

@@ -20,12 +20,19 @@ pub const PATH: &str = "/upgrade";
 /// apply.
 pub const PATIENCE: Duration = Duration::from_mins(2);
 
+/// For how long the old process stays ready to go on once the new one serves, where nobody says otherwise:
+/// what crashes with its first requests has crashed by then.
+pub const WATCH: Duration = Duration::from_secs(5);
+
 /// What is asked for. It must come as `application/json`, which no form of a web page can send.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
     /// How long the new process may take, in seconds; at least 1.
     pub patience: u64,
+    /// For how long the old process stays ready to go on once the new one serves, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch_ms: Option<u64>,
 }
 
 /// How it went.
@@ -48,6 +55,8 @@ pub struct Desk(mpsc::Sender<Wish>);
 pub struct Wish {
     /// How long the new process may take to be ready.
     pub patience: Duration,
+    /// For how long this one stays ready to go on once that serves.
+    pub watch: Duration,
     /// Takes the new process, or why there is none.
     pub reply: oneshot::Sender<Result<Program, String>>,
 }
@@ -68,7 +77,12 @@ pub(super) async fn answer(
 ) -> Response {
     let (reply, answered) = oneshot::channel();
     let patience = Duration::from_secs(wanted.patience.max(1));
-    let wish = Wish { patience, reply };
+    let watch = wanted.watch_ms.map_or(WATCH, Duration::from_millis);
+    let wish = Wish {
+        patience,
+        watch,
+        reply,
+    };
     if subject.upgrades.0.try_send(wish).is_err() {
         let message = "this server is being upgraded already, or is about to stop".to_owned();
         return told(StatusCode::CONFLICT, message, None);

@@ -1,12 +1,14 @@
-//! Counts and checksums of tables, the same for the same contents wherever they are.
+//! Counts and checksums of tables and large objects, the same for the same contents wherever they are.
 //!
 //! A row's text under fixed settings is hashed (SHA-256, of which 64 bits count), and the hashes of
-//! all rows are added up: the sum knows no order, which PostgreSQL does not promise either.
+//! all rows are added up: the sum knows no order, which PostgreSQL does not promise either. Large objects are
+//! the rows of one more table. Materialized views are not looked at: a restore computes them anew, so one
+//! that was stale is rightly another one then.
 
 use anyhow::Context as _;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::manifest::Table;
+use super::manifest::{LARGE_OBJECT, SYSTEM, Table};
 use crate::database::explain;
 
 /// Settings that the text of a value depends on, and rights that would hide rows from us.
@@ -25,7 +27,24 @@ const TABLES: &str = "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c \
         WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e') \
     ORDER BY 1, 2";
 
-/// The figures of every table, as the transaction that `client` is in sees them.
+/// How many large objects there are, and the sum of the hashes of their pieces, each with its place. They may
+/// be terabytes long: none is ever in memory as a whole. (Who may not read `pg_largeobject` may still read
+/// his own by `lo_get`; `OFFSET 0` keeps it from being called twice.)
+const LARGE_OBJECTS: &str = "WITH RECURSIVE piece AS (\
+    SELECT whole.oid, 0::bigint AS number, here.hash, here.is_full \
+    FROM pg_catalog.pg_largeobject_metadata AS whole CROSS JOIN LATERAL (\
+        SELECT sha256(convert_to(whole.oid || ' 0 ', 'UTF8') || bytes) AS hash, length(bytes) = 262144 AS is_full \
+        FROM (SELECT lo_get(whole.oid, 0, 262144) AS bytes OFFSET 0) AS read) AS here \
+    UNION ALL \
+    SELECT before.oid, before.number + 1, here.hash, here.is_full \
+    FROM piece AS before CROSS JOIN LATERAL (\
+        SELECT sha256(convert_to(before.oid || ' ' || before.number + 1 || ' ', 'UTF8') || bytes) AS hash, \
+            length(bytes) = 262144 AS is_full \
+        FROM (SELECT lo_get(before.oid, (before.number + 1) * 262144, 262144) AS bytes OFFSET 0) AS read) AS here \
+    WHERE before.is_full) \
+    SELECT count(DISTINCT oid), coalesce(sum(('x' || encode(substr(hash, 1, 8), 'hex'))::bit(64)::bigint), 0) FROM piece";
+
+/// The figures of every table and of large objects, if there are any, as the transaction that `client` is in sees them.
 ///
 /// # Errors
 /// What PostgreSQL says, with the table's name.
@@ -50,18 +69,31 @@ pub(super) async fn figures(client: &Client) -> anyhow::Result<Vec<Table>> {
         let answer = query(client, &of_table)
             .await
             .with_context(|| format!("cannot read the table {schema}.{name}"))?;
-        let (rows, checksum) = match answer.as_slice() {
-            [row] if row.len() == 2 => (row[0].parse()?, row[1].clone()),
-            _ => anyhow::bail!("PostgreSQL counts {schema}.{name} otherwise than expected"),
-        };
-        tables.push(Table {
-            schema,
-            name,
-            rows,
-            checksum,
-        });
+        tables.push(counted(schema, name, &answer)?);
+    }
+    let answer = query(client, LARGE_OBJECTS)
+        .await
+        .context("cannot read the large objects")?;
+    let large_objects = counted(SYSTEM.to_owned(), LARGE_OBJECT.to_owned(), &answer)?;
+    if large_objects.rows > 0 {
+        tables.push(large_objects);
     }
     Ok(tables)
+}
+
+fn counted(schema: String, name: String, answer: &[Vec<String>]) -> anyhow::Result<Table> {
+    let [row] = answer else {
+        anyhow::bail!("PostgreSQL counts {schema}.{name} otherwise than expected");
+    };
+    let [rows, checksum] = row.as_slice() else {
+        anyhow::bail!("PostgreSQL counts {schema}.{name} otherwise than expected");
+    };
+    Ok(Table {
+        rows: rows.parse()?,
+        checksum: checksum.clone(),
+        schema,
+        name,
+    })
 }
 
 /// The rows of an answer as text, by a protocol that every PgBouncer passes on.

@@ -3,6 +3,11 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+/// The schema of PostgreSQL's own tables, of which none is backed up.
+pub(super) const SYSTEM: &str = "pg_catalog";
+/// Stands for all large objects.
+pub(super) const LARGE_OBJECT: &str = "pg_largeobject";
+
 /// Stands at the end of every backup, see [`archive`](super::archive).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -15,7 +20,8 @@ pub struct Manifest {
     pub postgres: u32,
     /// Version of the schema, see [`migrations`](crate::database::migrations).
     pub schema_version: i32,
-    /// Sorted by schema and name.
+    /// Sorted by schema and name; last, where there are any, large objects: `pg_catalog.pg_largeobject` with one
+    /// row for each.
     pub tables: Vec<Table>,
     /// Length of `pg_dump`'s archive, which comes first.
     pub archive_bytes: u64,
@@ -40,7 +46,8 @@ impl Manifest {
     /// Rows of all tables.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        self.tables.iter().map(|table| table.rows).sum()
+        let tables = self.tables.iter().filter(|table| table.schema != SYSTEM);
+        tables.map(|table| table.rows).sum()
     }
 }
 

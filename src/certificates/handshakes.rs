@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::Certificates;
+use super::resumption::Tickets;
 use super::testing::{Authority, tls, write_pair};
 use crate::config::{HostPattern, TlsFiles, TlsMode, TlsVersion};
 
@@ -125,7 +126,11 @@ fn files(files: &[TlsFiles]) -> Arc<Certificates> {
 }
 
 fn server(certificates: &Certificates) -> Arc<ServerConfig> {
-    Arc::new(certificates.server_config().unwrap())
+    Arc::new(
+        certificates
+            .server_config(&Tickets::new().unwrap())
+            .unwrap(),
+    )
 }
 
 #[tokio::test]
@@ -222,7 +227,9 @@ async fn resumption_does_not_depend_on_a_cache_of_sessions() {
     let root = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     let pair = write_pair(root.path(), "a", &authority.leaf(&["a.test"]));
-    let mut config = files(&[pair]).server_config().unwrap();
+    let mut config = files(&[pair])
+        .server_config(&Tickets::new().unwrap())
+        .unwrap();
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     let server = Arc::new(config);
     for version in [&TLS13, &TLS12] {

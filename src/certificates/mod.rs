@@ -47,6 +47,7 @@ use self::acme::{Challenges, Pause, Seen, Wish};
 use self::pair::Pair;
 pub use self::resolver::Resolver;
 use self::resolver::Table;
+use self::resumption::Tickets;
 use self::self_signed::SelfSigned;
 pub use self::server_config::install_crypto_provider;
 use self::server_config::{ALPN_H2, ALPN_HTTP11};
@@ -144,16 +145,17 @@ impl Certificates {
         Arc::clone(&self.resolver)
     }
 
-    /// A listener's configuration: these certificates, `tls.min_version`, HTTP/2 before HTTP/1.1.
+    /// A listener's configuration: these certificates, `tls.min_version`, HTTP/2 before HTTP/1.1. Clients
+    /// with one of the `tickets` resume their sessions, whatever configuration they got it from.
     ///
     /// # Errors
-    /// When the system's random source fails.
-    pub fn server_config(&self) -> anyhow::Result<rustls::ServerConfig> {
+    /// When the crypto provider lacks a version of TLS.
+    pub fn server_config(&self, tickets: &Tickets) -> anyhow::Result<rustls::ServerConfig> {
         let mut alpn = vec![ALPN_H2, ALPN_HTTP11];
         if matches!(self.origin, Origin::Acme(_)) {
             alpn.push(ALPN_ACME_TLS);
         }
-        server_config::server_config(self.resolver(), self.min_version, &alpn)
+        server_config::server_config(self.resolver(), self.min_version, &alpn, tickets)
     }
 
     /// How often what keeps them fresh has panicked, and was begun anew.

@@ -1,13 +1,17 @@
-//! Whether a handshake took up an earlier session: rustls knows, and Pingora doesn't pass it on.
+//! Sessions that are taken up again: by [tickets](Tickets), whose keys outlive certificates and
+//! configurations, but not the process.
 //!
-//! A session is resumed by a ticket, and a ticket is decrypted on the way, on the thread that drives
-//! the handshake: so a handshake that is [watched](watch) while it runs notices its own.
+//! Whether a handshake took one up rustls knows, and Pingora doesn't pass it on. A ticket is decrypted on
+//! the way, on the thread that drives the handshake: so a handshake that is [watched](watch) while it
+//! runs notices its own.
 
 use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use anyhow::Context as _;
+use rustls::crypto::ring;
 use rustls::server::ProducesTickets;
 
 thread_local! {
@@ -15,9 +19,18 @@ thread_local! {
     static TAKEN: Cell<bool> = const { Cell::new(false) };
 }
 
+/// The keys that session tickets are made with (RFC 8446, section 4.6.1; RFC 5077). They change every
+/// six hours and live in memory only; clones share them.
+///
+/// SECURITY: configurations may share them. Before it resumes, rustls picks a certificate for the name that
+/// is asked for, and asks that name, version and cipher suite are those of the ticket; nobody is asked
+/// for a client certificate.
+#[derive(Debug, Clone)]
+pub struct Tickets(Arc<Noticed>);
+
 /// Tickets of `inner`, with the word that one was taken.
 #[derive(Debug)]
-pub(super) struct Noticed {
+struct Noticed {
     inner: Arc<dyn ProducesTickets>,
 }
 
@@ -27,9 +40,18 @@ pub struct Watched<F> {
     is_resumed: bool,
 }
 
-impl Noticed {
-    pub(super) fn new(inner: Arc<dyn ProducesTickets>) -> Self {
-        Self { inner }
+impl Tickets {
+    /// Tickets with keys of their own.
+    ///
+    /// # Errors
+    /// When the system's random source fails.
+    pub fn new() -> anyhow::Result<Self> {
+        let inner = ring::Ticketer::new().context("cannot make keys for session tickets")?;
+        Ok(Self(Arc::new(Noticed { inner })))
+    }
+
+    pub(super) fn ticketer(&self) -> Arc<dyn ProducesTickets> {
+        self.0.clone()
     }
 }
 

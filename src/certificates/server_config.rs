@@ -8,7 +8,7 @@ use rustls::crypto::ring;
 use rustls::version::{TLS12, TLS13};
 
 use super::resolver::Resolver;
-use super::resumption::Noticed;
+use super::resumption::Tickets;
 use crate::config::TlsVersion;
 
 /// HTTP/2 over TLS (RFC 9113, section 3.2).
@@ -28,11 +28,12 @@ pub fn install_crypto_provider() {
 /// that offers ALPN and none of it is refused (RFC 7301, section 3.2).
 ///
 /// # Errors
-/// When the system's random source fails.
+/// When the crypto provider lacks a version of TLS.
 pub fn server_config(
     resolver: Arc<Resolver>,
     min_version: TlsVersion,
     alpn: &[&[u8]],
+    tickets: &Tickets,
 ) -> anyhow::Result<ServerConfig> {
     let versions: &[&rustls::SupportedProtocolVersion] = match min_version {
         TlsVersion::Tls12 => &[&TLS13, &TLS12],
@@ -45,9 +46,8 @@ pub fn server_config(
         .with_cert_resolver(resolver);
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     // Tickets instead of the default session cache of 256 entries, which a busy listener evicts
-    // before anybody returns. Keys rotate every six hours and live in memory only.
-    let tickets = ring::Ticketer::new().context("cannot make keys for session tickets")?;
-    config.ticketer = Arc::new(Noticed::new(tickets));
+    // before anybody returns.
+    config.ticketer = tickets.ticketer();
     // Every suite offered is strong, so the client's order counts: phones without AES
     // instructions ask for ChaCha20 first, and are right.
     config.ignore_client_order = false;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use deadpool_postgres::{ClientWrapper, Pool};
 
 use super::pool::Refusal;
-use crate::measure::{Histogram, Latencies};
+use crate::measure::{Histogram, Latencies, spent};
 
 /// A connection taken from the pool; it returns there when dropped.
 ///
@@ -70,6 +70,7 @@ impl Meter {
         lent: Result<deadpool_postgres::Client, Refusal>,
     ) -> Result<Client, Refusal> {
         let now = Instant::now();
+        spent::add_on_database(now.duration_since(begun));
         let lent = lent.inspect_err(|refusal| {
             let count = match refusal {
                 Refusal::Exhausted => &self.exhausted,
@@ -119,6 +120,8 @@ impl DerefMut for Client {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.meter.held.record(self.since.elapsed());
+        let held = self.since.elapsed();
+        self.meter.held.record(held);
+        spent::add_on_database(held);
     }
 }

@@ -31,6 +31,7 @@ use super::Edge;
 use super::exchange::Exchange;
 use super::outgoing::Changes;
 use super::reply::{self, Answer, Body, BodyError, Inflow};
+use crate::measure::spent;
 
 /// Hands the request to the app and its answer to the client.
 pub(super) async fn answer(session: &mut Session, exchange: &Exchange, edge: &Edge) -> Result<()> {
@@ -38,19 +39,23 @@ pub(super) async fn answer(session: &mut Session, exchange: &Exchange, edge: &Ed
     let begun = Instant::now();
     let handler = edge.app.clone().oneshot(request);
     let handler = handler.instrument(tracing::info_span!(target: "otel", "app"));
-    let handler = AssertUnwindSafe(handler).catch_unwind();
+    let handler = spent::on_database(AssertUnwindSafe(handler).catch_unwind());
     tokio::pin!(handler);
+    let mut on_database = Duration::ZERO;
     let answer = loop {
         tokio::select! {
             biased;
-            response = &mut handler => match response {
-                Ok(Ok(response)) => break translate(session, response, edge),
-                Ok(Err(never)) => match never {},
-                Err(_) => {
-                    edge.panics.note(&exchange.id, "the app's handler");
-                    break reply::empty(StatusCode::INTERNAL_SERVER_ERROR);
+            (response, spent) = &mut handler => {
+                on_database = spent;
+                match response {
+                    Ok(Ok(response)) => break translate(session, response, edge),
+                    Ok(Err(never)) => match never {},
+                    Err(_) => {
+                        edge.panics.note(&exchange.id, "the app's handler");
+                        break reply::empty(StatusCode::INTERNAL_SERVER_ERROR);
+                    }
                 }
-            },
+            }
             done = inflow.step(session) => done?,
         }
         if inflow.too_large {
@@ -59,6 +64,7 @@ pub(super) async fn answer(session: &mut Session, exchange: &Exchange, edge: &Ed
     };
     if let Some(cells) = exchange.cells() {
         cells.answered_after(begun.elapsed());
+        cells.spent_on_database(on_database);
     }
     reply::send_beside(session, exchange, answer, &mut inflow).await
 }

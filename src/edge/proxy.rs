@@ -452,7 +452,10 @@ impl ProxyHttp for Proxy {
             // The client may leave before it has the page; then there is nobody to tell.
             let _ = reply::send(session, exchange, reply::empty(status)).await;
         }
-        session.shutdown().await;
+        // What was begun and can't be finished must not end in order where that means "finished".
+        if !(has_begun(session) && door::misleads(session)) {
+            session.shutdown().await;
+        }
         FailToProxy {
             error_code: status.map_or(0, |status| status.as_u16()),
             can_reuse_downstream: false,
@@ -463,6 +466,9 @@ impl ProxyHttp for Proxy {
         // What the cache has asked for itself nobody else has asked for.
         if session.subrequest_ctx.is_some() {
             return;
+        }
+        if error.is_none() {
+            door::is_whole(session);
         }
         if let Some(outcome) = exchange.look.as_ref().and_then(|look| look.outcome()) {
             self.edge.cache.note(outcome);

@@ -181,6 +181,15 @@ impl Snapshot {
         self.cells[route.index()]
     }
 
+    /// The path of the first route that is counted in `cells`.
+    pub(super) fn path_of(&self, cells: &'static RouteCells) -> Option<String> {
+        let place = self
+            .cells
+            .iter()
+            .position(|own| std::ptr::eq(*own, cells))?;
+        Some(self.config.routes[place].path.to_string())
+    }
+
     /// What `route` says of its cache.
     pub(crate) fn cache(&self, route: Option<&PreparedRoute>) -> Option<&cache::Plan> {
         self.caches[route?.index()].as_ref()

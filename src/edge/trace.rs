@@ -5,6 +5,7 @@
 //! else a new trace begins: who could name the trace could write into those of others, and who could
 //! decide could have all of his requests recorded.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -12,6 +13,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::access_log::{Line, Request};
 use super::exchange::Exchange;
 use super::host_name::HostName;
+use super::measure::RouteCells;
+use super::snapshot::Snapshot;
 use super::upstream::Try;
 use crate::config::Mask;
 use crate::telemetry::traces::{Context, Incoming, Kind, Span, SpanId, Traced, Tracer, Value};
@@ -27,6 +30,9 @@ pub(crate) struct Trace {
     continues: bool,
     /// In the order of the exchange's tries.
     tries: Vec<Asked>,
+    begun: Instant,
+    /// Whether the request's own span was told.
+    is_told: AtomicBool,
 }
 
 /// What the exchange doesn't know of a try.
@@ -51,13 +57,16 @@ pub(crate) fn told_of_ready(
     incoming: Option<Incoming>,
     line: &Line<'_>,
     is_https: bool,
-    mask: &Mask,
+    cells: &'static RouteCells,
+    snapshot: &Snapshot,
 ) {
     let context = tracer.begin(incoming);
     if context.is_sampled {
         let started = Instant::now().checked_sub(line.took);
         let started = started.unwrap_or_else(Instant::now);
-        tracer.tell(server_span(&context, line, started, is_https, None, mask));
+        let route = snapshot.path_of(cells);
+        let mask = &snapshot.config.log.mask;
+        tracer.tell(server_span(&context, line, started, is_https, route, mask));
     }
 }
 
@@ -68,6 +77,8 @@ impl Trace {
             context: tracer.begin(incoming),
             continues: incoming.is_some(),
             tries: Vec::new(),
+            begun: Instant::now(),
+            is_told: AtomicBool::new(false),
         }
     }
 
@@ -116,6 +127,7 @@ impl Trace {
 
     /// Tells of the whole exchange.
     pub(crate) fn told(&self, exchange: &Exchange, line: &Line<'_>) {
+        self.is_told.store(true, Ordering::Relaxed);
         if !self.context.is_sampled {
             return;
         }
@@ -173,6 +185,32 @@ impl Trace {
             failed: asked.status.is_none_or(|status| status >= 400),
             attributes,
         }
+    }
+}
+
+impl Drop for Trace {
+    /// A request that nobody came to tell of met a panic outside every handler, or was cut at the end of
+    /// `server.drain`. Without its own span those below it would hang in the air.
+    fn drop(&mut self) {
+        if *self.is_told.get_mut() || !self.context.is_sampled {
+            return;
+        }
+        let reason = if std::thread::panicking() {
+            "panic"
+        } else {
+            "cut"
+        };
+        self.tracer.tell(Span {
+            trace: self.context.trace,
+            id: self.context.span,
+            parent: self.context.parent,
+            name: "HTTP".into(),
+            kind: Kind::Server,
+            started: at(self.begun),
+            ended: SystemTime::now(),
+            failed: true,
+            attributes: vec![("error.type", reason.into())],
+        });
     }
 }
 
@@ -249,4 +287,55 @@ fn method(request: Option<&Request<'_>>) -> String {
 /// What the clock said at `instant`.
 fn at(instant: Instant) -> SystemTime {
     SystemTime::now() - instant.elapsed()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::path::Path;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::{self, Environment};
+
+    #[tokio::test]
+    async fn a_request_that_nobody_came_to_tell_of_is_told_all_the_same() {
+        let collector = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = collector.local_addr().unwrap();
+        let text = format!(
+            "[telemetry]\notlp = \"http://{address}\"\n[[route]]\npath = \"/\"\napp = true\n"
+        );
+        let config = config::parse(&text, Path::new("/"), &Environment::empty()).unwrap();
+        let tracer = Tracer::start(&config).unwrap().unwrap();
+        let [panicked, cut, done] = [(); 3].map(|()| Trace::begin(&tracer, None));
+        let ids = [&panicked, &cut].map(|trace| trace.context.span.to_string());
+        let outside_every_handler = AssertUnwindSafe(move || {
+            let _trace = panicked;
+            panic!("outside every handler");
+        });
+        catch_unwind(outside_every_handler).unwrap_err();
+        drop(cut);
+        done.is_told.store(true, Ordering::Relaxed);
+        let told_already = done.context.span.to_string();
+        drop(done);
+
+        let (mut stream, _) = collector.accept().await.unwrap();
+        let mut told = String::new();
+        let is_all = |told: &str| ids.iter().all(|id| told.contains(id));
+        while !is_all(&told) {
+            let mut piece = [0; 4096];
+            let read = stream.read(&mut piece).await.unwrap();
+            assert_ne!(read, 0, "{told}");
+            told.push_str(&String::from_utf8_lossy(&piece[..read]));
+        }
+        for reason in ["panic", "cut"] {
+            assert!(
+                told.contains(&format!("\"stringValue\":\"{reason}\"")),
+                "{told}"
+            );
+        }
+        assert!(!told.contains(&told_already), "{told}");
+    }
 }

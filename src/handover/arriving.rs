@@ -19,6 +19,9 @@ use super::{Belongings, Passed, Program, place};
 /// For an offer: the running process makes it as soon as it has a moment.
 const FOR_AN_OFFER: Duration = Duration::from_secs(30);
 
+/// For the running process to end the conversation, beyond the time it has asked for.
+const TO_LET_GO: Duration = Duration::from_secs(10);
+
 /// The process that has started this one, before there is a runtime to talk to it.
 #[derive(Debug)]
 pub struct Caller(StdUnixStream);
@@ -27,6 +30,17 @@ pub struct Caller(StdUnixStream);
 #[derive(Debug)]
 pub struct Predecessor {
     channel: Channel,
+    /// For how long it stays ready to go on, once this process serves.
+    watch: Duration,
+}
+
+impl Predecessor {
+    fn new(stream: UnixStream) -> Self {
+        Self {
+            channel: Channel::new(stream),
+            watch: Duration::ZERO,
+        }
+    }
 }
 
 /// The process that has started this one to take over from it, if one has. To be asked once, before
@@ -49,9 +63,7 @@ pub fn caller() -> anyhow::Result<Option<Caller>> {
 /// It can't be reached, or is another user's.
 pub async fn find(data_dir: &Path) -> anyhow::Result<Option<Predecessor>> {
     let found = place::connect(data_dir).await?;
-    Ok(found.map(|stream| Predecessor {
-        channel: Channel::new(stream),
-    }))
+    Ok(found.map(Predecessor::new))
 }
 
 impl Caller {
@@ -71,9 +83,7 @@ impl Caller {
             UnixStream::from_std(self.0)
         };
         let stream = listen().context("standard input is no usable socket")?;
-        Ok(Predecessor {
-            channel: Channel::new(stream),
-        })
+        Ok(Predecessor::new(stream))
     }
 }
 
@@ -82,7 +92,7 @@ impl Predecessor {
     ///
     /// # Errors
     /// It makes no offer, or one that this version doesn't understand.
-    pub async fn belongings(&self) -> anyhow::Result<Belongings> {
+    pub async fn belongings(&mut self) -> anyhow::Result<Belongings> {
         let offer = timeout(FOR_AN_OFFER, self.channel.receive::<Offer>());
         let (offer, descriptors) = offer
             .await
@@ -108,6 +118,7 @@ impl Predecessor {
             sockets = offer.sockets.len(),
             "taking over from the running process"
         );
+        self.watch = offer.watch;
         let mut descriptors = descriptors.into_iter();
         let sockets = offer
             .sockets
@@ -142,6 +153,7 @@ impl Predecessor {
         let ready = Ready {
             program: Program::this(),
             keeps_database,
+            stays: true,
         };
         let answer = async {
             self.channel.send(&News::Ready(ready), &[]).await?;
@@ -160,10 +172,19 @@ impl Predecessor {
         }
     }
 
-    /// Says that this process serves.
-    pub async fn serving(self) {
+    /// Says that this process serves, and goes on until the other one has left it alone with that.
+    ///
+    /// # Errors
+    /// The other one goes on.
+    pub async fn serving(&self) -> anyhow::Result<()> {
         // If it has gone meanwhile, there is nothing left for it to do.
         let _ = self.channel.send(&News::Serving, &[]).await;
+        let word = timeout(self.watch + TO_LET_GO, self.channel.receive::<Word>());
+        match word.await {
+            Ok(Ok((Word::Refused(reason), _))) => bail!("the running process goes on: {reason}"),
+            // It has ended the conversation.
+            _ => Ok(()),
+        }
     }
 }
 

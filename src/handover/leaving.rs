@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::Child;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::channel::Channel;
 use super::message::{News, Offer, PROTOCOL, Ready, Word};
@@ -34,6 +34,7 @@ pub struct Candidate {
 pub struct Successor {
     candidate: Candidate,
     ready: Ready,
+    watch: Duration,
 }
 
 /// A child of ours. Asked to end when dropped, unless it was let go.
@@ -73,7 +74,7 @@ impl Candidate {
     }
 
     /// Offers it `belongings` and waits until it is ready, for at most `patience`. One that isn't is
-    /// sent away.
+    /// sent away. One that is will be watched for so long once it serves.
     ///
     /// # Errors
     /// Why it isn't, in its own words where it has said so.
@@ -81,8 +82,9 @@ impl Candidate {
         mut self,
         belongings: &Belongings,
         patience: Duration,
+        watch: Duration,
     ) -> anyhow::Result<Successor> {
-        let prepared = match timeout(patience, self.converse(belongings)).await {
+        let prepared = match timeout(patience, self.converse(belongings, watch)).await {
             Ok(prepared) => prepared,
             Err(_) => Err(anyhow!(
                 "the new process was not ready after {patience:?}; its own lines in the log tell what it waits for"
@@ -92,6 +94,7 @@ impl Candidate {
             Ok(ready) => Ok(Successor {
                 candidate: self,
                 ready,
+                watch,
             }),
             Err(error) => {
                 self.send_away(&format!("{error:#}")).await;
@@ -100,12 +103,17 @@ impl Candidate {
         }
     }
 
-    async fn converse(&mut self, belongings: &Belongings) -> anyhow::Result<Ready> {
+    async fn converse(
+        &mut self,
+        belongings: &Belongings,
+        watch: Duration,
+    ) -> anyhow::Result<Ready> {
         let offer = Offer {
             protocol: PROTOCOL,
             from: Program::this(),
             sockets: belongings.sockets.iter().map(|one| one.asked).collect(),
             lock: belongings.lock.is_some(),
+            watch,
         };
         let descriptors: Vec<BorrowedFd<'_>> = belongings
             .sockets
@@ -135,14 +143,19 @@ impl Candidate {
             Some(News::Failed(reason)) => bail!(reason),
             Some(News::Serving) => bail!("the new process serves without being asked to"),
             None => {
-                let how = match timeout(TO_END, ended(&mut self.child)).await {
-                    Ok(status) => format!(" ({status})"),
-                    Err(_) => String::new(),
-                };
+                let how = self.how_it_ended().await;
                 bail!(
                     "the new process ended{how} without a word to this one: is it unibody? What it wrote stands in the log"
                 )
             }
+        }
+    }
+
+    /// ` (signal: 9)`, where that is known.
+    async fn how_it_ended(&mut self) -> String {
+        match timeout(TO_END, ended(&mut self.child)).await {
+            Ok(status) => format!(" ({status})"),
+            Err(_) => String::new(),
         }
     }
 
@@ -171,30 +184,71 @@ impl Successor {
         self.ready.keeps_database
     }
 
-    /// Has it serve, and returns when it does. From then on it is on its own.
+    /// Has it serve, and returns when it has done so for as long as it is to be watched. From then on it is
+    /// on its own. One that this process has not started is no longer watched when `hurry` resolves.
     ///
     /// # Errors
-    /// It doesn't. It is sent away, and this process serves on.
-    pub async fn begin(mut self) -> anyhow::Result<Program> {
+    /// It doesn't, or not for so long. It is sent away, and this process serves on.
+    pub async fn begin(mut self, hurry: impl Future<Output = ()>) -> anyhow::Result<Program> {
+        let failure = match self.serves().await {
+            Ok(()) => match self.stays(hurry).await {
+                Ok(()) => {
+                    if let Some(started) = &mut self.candidate.child {
+                        started.is_free = true;
+                    }
+                    return Ok(self.ready.program);
+                }
+                Err(failure) => failure,
+            },
+            Err(failure) => failure,
+        };
+        self.candidate.send_away(&format!("{failure:#}")).await;
+        Err(failure)
+    }
+
+    async fn serves(&self) -> anyhow::Result<()> {
         let begun = async {
             let channel = &self.candidate.channel;
             channel.send(&Word::Begin, &[]).await?;
             channel.receive::<News>().await
         };
-        let failure = match timeout(TO_BEGIN, begun).await {
-            Ok(Ok((News::Serving, _))) => {
-                if let Some(started) = &mut self.candidate.child {
-                    started.is_free = true;
-                }
-                return Ok(self.ready.program);
-            }
-            Ok(Ok((News::Failed(reason), _))) => anyhow!(reason),
-            Ok(Ok((News::Ready(_), _))) => anyhow!("the new process repeats itself"),
-            Ok(Err(error)) => anyhow!(error).context("the new process ended before it served"),
-            Err(_) => anyhow!("the new process was ready, but then did not begin to serve"),
+        match timeout(TO_BEGIN, begun).await {
+            Ok(Ok((News::Serving, _))) => Ok(()),
+            Ok(Ok((News::Failed(reason), _))) => Err(anyhow!(reason)),
+            Ok(Ok((News::Ready(_), _))) => Err(anyhow!("the new process repeats itself")),
+            Ok(Err(error)) => Err(anyhow!(error).context("the new process ended before it served")),
+            Err(_) => Err(anyhow!(
+                "the new process was ready, but then did not begin to serve"
+            )),
+        }
+    }
+
+    /// Waits whether it goes on serving, while this process does as well.
+    async fn stays(&mut self, hurry: impl Future<Output = ()>) -> anyhow::Result<()> {
+        if !self.ready.stays || self.watch.is_zero() {
+            return Ok(());
+        }
+        let (pid, watch) = (self.ready.program.pid, self.watch);
+        tracing::info!(
+            pid,
+            ?watch,
+            "the new process serves, and this one as well for so long"
+        );
+        let since = Instant::now();
+        let said = tokio::select! {
+            biased;
+            said = self.candidate.channel.receive::<News>() => said,
+            () = hurry, if self.candidate.child.is_none() => return Ok(()),
+            () = sleep(watch) => return Ok(()),
         };
-        self.candidate.send_away(&format!("{failure:#}")).await;
-        Err(failure)
+        if let Ok((News::Failed(reason), _)) = said {
+            bail!("the new process served, and then stopped: {reason}");
+        }
+        let served = since.elapsed();
+        let how = self.candidate.how_it_ended().await;
+        bail!(
+            "the new process ended{how} {served:.1?} after it had begun to serve; what it wrote stands in the log"
+        )
     }
 }
 

@@ -2,6 +2,7 @@
 //! gives it a default, and what an old one doesn't know it skips.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,9 @@ pub(super) struct Offer {
     /// Whether the lock of the embedded database follows.
     #[serde(default)]
     pub(super) lock: bool,
+    /// For how long it stays ready to go on, once the new process serves.
+    #[serde(default)]
+    pub(super) watch: Duration,
 }
 
 /// What the new process says.
@@ -40,6 +44,9 @@ pub(super) struct Ready {
     /// Whether it keeps the embedded database from now on.
     #[serde(default)]
     pub(super) keeps_database: bool,
+    /// Whether it holds this conversation open while it serves, until the other side ends it.
+    #[serde(default)]
+    pub(super) stays: bool,
 }
 
 /// What the running process says after its offer.

@@ -4,11 +4,13 @@
 //! 1. The running process offers its listening sockets and its lock on the data directory.
 //! 2. The new one prepares everything with them and says that it is ready, or why it can't be.
 //! 3. "Begin", says the old one. From here on the new one accepts connections, too.
-//! 4. "Serving", says the new one. Only now the old one stops accepting, finishes what it has begun,
-//!    and ends.
+//! 4. "Serving", says the new one. Both accept now, for as long as the old one watches: were the new one to
+//!    crash with its first requests, the old one would just go on.
+//! 5. The old one ends the conversation. It stops accepting, finishes what it has begun, and ends; the
+//!    new one is on its own.
 //!
-//! Whatever goes wrong before the fourth step leaves the old process in charge, and nothing lost: the
-//! queue of a listening socket belongs to both. [`leaving`] is the old side, [`arriving`] the new
+//! Whatever goes wrong before the fifth step leaves the old process in charge, and nothing lost but what
+//! the new one was answering: the queue of a listening socket belongs to both. [`leaving`] is the old side, [`arriving`] the new
 //! one; [`program`] starts a new process, and at [`place`] one that somebody else has started
 //! finds the old one. [`activation`] and [`notify`] are the same with systemd at the other end.
 

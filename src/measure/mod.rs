@@ -4,6 +4,7 @@
 //!   is exact, and no two are read at the same instant.
 //! - A [`Histogram`] sorts times into buckets whose bounds are fixed; [`Latencies`] are what was read
 //!   of it.
+//! - What a task [spends](spent) on the database is told to whoever runs it.
 //! - What each request adds to is [`Sharded`]: cores would take one cache line from each other.
 //!
 //! Nothing here takes a lock or memory once it is made. Crates that do the same were looked at:
@@ -12,6 +13,7 @@
 
 mod histogram;
 mod sharded;
+pub mod spent;
 
 pub use self::histogram::{Histogram, Latencies};
 pub(crate) use self::sharded::Sharded;

@@ -230,7 +230,9 @@ async fn answers_that_are_given_again_are_told_too() {
     for span in spans {
         assert_eq!(span.text("traceId"), TRACE);
         assert_eq!(span.text("parentSpanId"), PARENT);
+        assert_eq!(span.text("name"), "GET /");
         assert_eq!(span.attribute("url.path"), "/");
+        assert_eq!(span.attribute("http.route"), "/");
         assert_eq!(span.attribute("http.response.status_code"), "200");
     }
 }

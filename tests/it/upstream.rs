@@ -5,6 +5,7 @@ mod failures;
 mod faults;
 mod grpc;
 mod headers;
+mod http10;
 mod nginx;
 mod servers;
 mod several;

@@ -81,6 +81,13 @@ fn timed(out: &mut Exposition, routes: &[RouteFigures]) {
         out.latencies(&[("route", &route.route)], &route.answering);
     }
     out.histogram(
+        "unibody_app_database_duration_seconds",
+        "How long the app has waited for the database and used it, before the head of its answer.",
+    );
+    for route in routes.iter().filter(|route| route.is_app) {
+        out.latencies(&[("route", &route.route)], &route.on_database);
+    }
+    out.histogram(
         "unibody_upstream_duration_seconds",
         "From the choice of an upstream's server to the head of its answer.",
     );

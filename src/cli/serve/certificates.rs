@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::certificates::Certificates;
 use crate::certificates::acme::Listener;
+use crate::certificates::resumption::Tickets;
 use crate::config::{Config, TlsMode};
 use crate::database::Database;
 use crate::edge;
@@ -19,6 +20,8 @@ use crate::edge;
 pub(super) struct Ready {
     pub(super) certificates: Arc<Certificates>,
     pub(super) tls: Option<edge::Tls>,
+    /// Those of the first configuration stay, so that clients go on resuming their sessions.
+    tickets: Tickets,
 }
 
 /// What keeps certificates fresh: those in service, and those before until their orders are at an end.
@@ -30,7 +33,7 @@ pub(super) struct Keeping {
 impl Ready {
     /// Loads what `config` asks for.
     pub(super) fn load(config: &Config) -> anyhow::Result<Self> {
-        Self::of(config, Certificates::load(config)?)
+        Self::of(config, Certificates::load(config)?, Tickets::new()?)
     }
 
     /// The certificates of `config` in the place of these, which are for `before`. Where nothing
@@ -49,20 +52,24 @@ impl Ready {
             return Ok(self.clone());
         }
         let loaded = Certificates::load_after(config, Some(&self.certificates))?;
-        Self::of(config, loaded)
+        Self::of(config, loaded, self.tickets.clone())
     }
 
-    fn of(config: &Config, certificates: Certificates) -> anyhow::Result<Self> {
+    fn of(config: &Config, certificates: Certificates, tickets: Tickets) -> anyhow::Result<Self> {
         let certificates = Arc::new(certificates);
         let tls = if config.has_tls() {
             Some(edge::Tls {
-                config: Arc::new(certificates.server_config()?),
+                config: Arc::new(certificates.server_config(&tickets)?),
                 challenges: certificates.challenges(),
             })
         } else {
             None
         };
-        Ok(Self { certificates, tls })
+        Ok(Self {
+            certificates,
+            tls,
+            tickets,
+        })
     }
 }
 

@@ -86,7 +86,7 @@ impl Arrival {
 
     async fn take(&mut self, activated: Vec<Passed>) -> anyhow::Result<()> {
         let mut passed = activated;
-        if let Some(predecessor) = &self.predecessor {
+        if let Some(predecessor) = &mut self.predecessor {
             let belongings = predecessor.belongings().await?;
             passed.extend(belongings.sockets);
             self.lock = belongings.lock;
@@ -128,13 +128,18 @@ impl Arrival {
         }
     }
 
-    /// Tells the process before this one that its work is done.
-    pub(super) async fn serving(&mut self, database: &DatabaseSide, systemd: &Systemd) {
-        database.keep();
-        match self.predecessor.take() {
-            Some(predecessor) => predecessor.serving().await,
+    /// Tells the process before this one that its work is done, and returns when it has left: until then
+    /// it would go on if this one did not.
+    ///
+    /// # Errors
+    /// It does go on.
+    pub(super) async fn serving(&mut self, systemd: &Systemd) -> anyhow::Result<()> {
+        match &self.predecessor {
+            Some(predecessor) => predecessor.serving().await?,
             None => systemd.ready(),
         }
+        self.predecessor = None;
+        Ok(())
     }
 
     /// Tells the process before this one, if it still waits, that it has to go on.
@@ -161,6 +166,7 @@ pub(super) struct Succession {
 pub(super) struct Request {
     candidate: anyhow::Result<Candidate>,
     patience: Duration,
+    watch: Duration,
     reply: Option<oneshot::Sender<Result<Program, String>>>,
 }
 
@@ -177,6 +183,7 @@ impl Request {
         Self {
             candidate: start_candidate(),
             patience: upgrade::PATIENCE,
+            watch: upgrade::WATCH,
             reply: None,
         }
     }
@@ -216,29 +223,49 @@ impl Succession {
             }
         };
         tokio::select! {
-            Some(Wish { patience, reply }) = self.wishes.recv() => Request {
+            Some(Wish { patience, watch, reply }) = self.wishes.recv() => Request {
                 candidate: start_candidate(),
                 patience,
+                watch,
                 reply: Some(reply),
             },
             candidate = found => Request {
                 candidate: Ok(candidate),
                 patience: upgrade::PATIENCE,
+                watch: upgrade::WATCH,
                 reply: None,
             },
         }
     }
 
-    /// Has the process take over; `None` when this one goes on, as if nothing had been.
+    /// Has the process take over; `None` when this one goes on, as if nothing had been. `hurry` resolves
+    /// when this one should not stay longer than it must.
     pub(super) async fn hand_over(
         &self,
         request: Request,
         live: &Live,
         database: &DatabaseSide,
+        hurry: impl Future<Output = ()>,
     ) -> Option<Relieved> {
         tracing::info!("another process prepares to take over");
         self.systemd.status("another process prepares to take over");
-        let relieved = self.relieve(request.candidate, request.patience, live, database);
+        let Request {
+            candidate,
+            patience,
+            watch,
+            reply,
+        } = request;
+        let relieved = async {
+            let belongings = belongings(&live.edge, self.admin.as_ref(), database)?;
+            let successor = candidate?.prepare(&belongings, patience, watch).await?;
+            // It goes on with what isn't finished in time.
+            let certificates = &live.certificates.certificates;
+            let _orders = certificates.pause_orders(FOR_ORDERS).await;
+            let of_database = successor.keeps_database();
+            let by = successor.begin(hurry).await?;
+            live.edge.say_farewell();
+            anyhow::Ok(Relieved { by, of_database })
+        };
         let relieved = relieved.await;
         match &relieved {
             Ok(relieved) => {
@@ -251,7 +278,7 @@ impl Succession {
                 self.systemd.status("serving; the last upgrade failed");
             }
         }
-        if let Some(reply) = request.reply {
+        if let Some(reply) = reply {
             let told = match &relieved {
                 Ok(relieved) => Ok(relieved.by.clone()),
                 Err(error) => Err(format!("{error:#}")),
@@ -260,24 +287,6 @@ impl Succession {
             let _ = reply.send(told);
         }
         relieved.ok()
-    }
-
-    async fn relieve(
-        &self,
-        candidate: anyhow::Result<Candidate>,
-        patience: Duration,
-        live: &Live,
-        database: &DatabaseSide,
-    ) -> anyhow::Result<Relieved> {
-        let belongings = belongings(&live.edge, self.admin.as_ref(), database)?;
-        let successor = candidate?.prepare(&belongings, patience).await?;
-        // It goes on with what isn't finished in time.
-        let certificates = &live.certificates.certificates;
-        let _orders = certificates.pause_orders(FOR_ORDERS).await;
-        let of_database = successor.keeps_database();
-        let by = successor.begin().await?;
-        live.edge.say_farewell();
-        Ok(Relieved { by, of_database })
     }
 }
 

@@ -9,14 +9,16 @@ mod source;
 mod watching;
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use axum::Router;
+use futures_util::FutureExt as _;
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use self::certificates::{Keeping, Ready};
@@ -166,10 +168,21 @@ async fn serve(
         &addresses.https,
         &database.database,
     );
-    arrival.serving(&database, &systemd).await;
-    succession.be_found(&config.server.data_dir);
-    tokio::spawn(systemd.clone().stay_alive());
-    tracing::info!(open, "ready");
+    let alone = tokio::select! {
+        served = arrival.serving(&systemd) => served,
+        () = signals.stop() => Err(anyhow!("it was asked to stop")),
+    };
+    let is_alone = alone.is_ok();
+    match alone {
+        Ok(()) => {
+            database.keep();
+            succession.be_found(&config.server.data_dir);
+            tokio::spawn(systemd.clone().stay_alive());
+            tracing::info!(open, "ready");
+        }
+        // At once, for the process before this one is about to leave.
+        Err(error) => arrival.failed(Some(&error)).await,
+    }
 
     let mut live = Live {
         source,
@@ -192,7 +205,11 @@ async fn serve(
         succession,
         systemd,
     };
-    let relieved = inboxes.work(&mut live, &database).await;
+    let relieved = if is_alone {
+        inboxes.work(&mut live, &database).await
+    } else {
+        None
+    };
     // The next process has sockets of its own to the same queues.
     drop(inboxes.succession);
     match &relieved {
@@ -248,9 +265,18 @@ impl Inboxes {
                     }
                 }
                 Next::HandOver(request) => {
+                    let hurry = Notify::new();
+                    let relieved =
+                        self.succession
+                            .hand_over(request, live, database, hurry.notified());
+                    let mut relieved = pin!(relieved);
                     let relieved = tokio::select! {
-                        relieved = self.succession.hand_over(request, live, database) => relieved,
-                        () = self.signals.stop() => return None,
+                        relieved = relieved.as_mut() => relieved,
+                        () = self.signals.stop() => {
+                            hurry.notify_one();
+                            // Where the other process serves already, this one may leave at once.
+                            return relieved.now_or_never().flatten();
+                        }
                     };
                     if relieved.is_some() {
                         return relieved;

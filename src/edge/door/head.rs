@@ -33,6 +33,8 @@ pub(in crate::edge) struct Head {
     pub(in crate::edge) length: usize,
     /// How the body is framed.
     pub(in crate::edge) body: Framing,
+    /// Whether the client speaks HTTP/1.0.
+    pub(super) is_http_10: bool,
     /// What a ready answer is looked for with, if one may do.
     pub(super) simple: Option<Simple>,
 }
@@ -157,6 +159,7 @@ fn parse(head: &[u8]) -> Result<Head, Refusal> {
     Ok(Head {
         length: head.len(),
         body,
+        is_http_10: version == 0,
         simple: Simple::read(head, &request, body),
     })
 }

@@ -11,6 +11,7 @@ mod deadline;
 pub(super) mod head;
 mod refusal;
 mod replay;
+mod reset;
 mod simple;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::StatusCode;
+use http::{StatusCode, Version};
 use pingora_core::apps::{HttpServerApp, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::{Shutdown, Stream};
@@ -53,9 +54,30 @@ pub(super) fn check_request_line(method: &str, target: &str) -> Result<(), Statu
 /// Whether the answer to the request of `session` is to be the last of its connection. HTTP/2 tells
 /// its clients in another way.
 pub(super) fn is_last_answer(session: &Session) -> bool {
-    let stream = session.as_downstream().stream();
-    let wire = stream.and_then(|stream| (**stream).as_any().downcast_ref::<Wire>());
-    wire.is_some_and(Wire::is_at_its_end)
+    wire(session).is_some_and(Wire::is_at_its_end)
+}
+
+/// Whether the client of `session` would take the end of the connection for that of its answer.
+pub(super) fn misleads(session: &Session) -> bool {
+    is_http_10(session) && wire(session).is_some_and(Wire::misleads)
+}
+
+/// The answer of `session` is whole, so its connection may end in order.
+pub(super) fn is_whole(session: &Session) {
+    if is_http_10(session)
+        && let Some(wire) = wire(session)
+    {
+        wire.is_whole();
+    }
+}
+
+fn is_http_10(session: &Session) -> bool {
+    session.as_downstream().req_header().version == Version::HTTP_10
+}
+
+fn wire(session: &Session) -> Option<&Wire> {
+    let stream = session.as_downstream().stream()?;
+    (**stream).as_any().downcast_ref::<Wire>()
 }
 
 /// What keeps the answer that is written to `stream`, if something does.
@@ -220,6 +242,9 @@ fn exchange<'a>(
     proxy: &'a Arc<HttpProxy<Proxy>>,
     shutdown: &'a ShutdownWatch,
 ) -> BoxFuture<'a, Option<ReusedHttpStream>> {
+    if head.is_http_10 {
+        wire.ends_with_its_answer();
+    }
     let bytes = wire.begin(head.length, head.body);
     let mut session = ServerSession::new_http1(wire);
     session.set_keepalive(Some(KEEPALIVE.as_secs()));

@@ -1,7 +1,7 @@
 //! The connection as the door lends it to Pingora for one request at a time.
 //!
 //! Between requests the door reads heads from a [`Wire`]. During a request Pingora reads and writes
-//! through it, and the wire keeps four promises that Pingora's session doesn't:
+//! through it, and the wire keeps five promises that Pingora's session doesn't:
 //!
 //! - **It never gives out a byte beyond the request's body.** What a client sends early stays here
 //!   for the next head to be judged by the same strict reading, and doesn't disturb the request
@@ -11,6 +11,8 @@
 //! - **A client that stops reading is cut** when no write has been accepted for `write_idle`.
 //! - **A client that still sends when we are done is listened to for a moment** before the
 //!   connection closes, or the kernel would reset it and our answer with it.
+//! - **An answer to HTTP/1.0 that breaks off doesn't end like a whole one**: the connection is
+//!   [`reset`].
 
 use std::future::Future;
 use std::io;
@@ -33,6 +35,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::head::Framing;
+use super::reset;
 use crate::edge::farewell::Farewell;
 use crate::edge::ready::Tape;
 
@@ -66,6 +69,8 @@ pub(in crate::edge) struct Wire {
     /// Whether the last write is still pending.
     backlog: Arc<AtomicBool>,
     closing: Closing,
+    /// Whether an end of the connection here and now would look like that of the answer.
+    misleads: AtomicBool,
     farewell: Arc<Farewell>,
 }
 
@@ -93,6 +98,7 @@ impl Wire {
             stalled: None,
             backlog: Arc::default(),
             closing: Closing::Plain,
+            misleads: AtomicBool::new(false),
             farewell,
         }
     }
@@ -192,8 +198,24 @@ impl Wire {
         }
     }
 
+    /// The client takes the end of the connection for the end of the answer, whenever it comes.
+    pub(super) fn ends_with_its_answer(&mut self) {
+        *self.misleads.get_mut() = true;
+    }
+
+    /// Whether an end of the connection would look like that of the answer, of which a part is missing.
+    pub(super) fn misleads(&self) -> bool {
+        self.misleads.load(Ordering::Relaxed)
+    }
+
+    /// Nothing of the answer is missing.
+    pub(super) fn is_whole(&self) {
+        self.misleads.store(false, Ordering::Relaxed);
+    }
+
     /// Takes the wire back after a request: nothing of it is outstanding. Gives back the tape.
     pub(super) fn end(&mut self) -> Option<Tape> {
+        self.is_whole();
         self.body = Framing::Length(0);
         self.tape.take()
     }
@@ -334,6 +356,8 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Who ends it in order has said all there was to say.
+        self.is_whole();
         if self.may_be_sending() && matches!(self.closing, Closing::Plain) {
             self.closing = Closing::Listening;
         }
@@ -367,6 +391,16 @@ impl AsyncWrite for Wire {
 
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.misleads()
+            && let Err(error) = reset::instead_of_a_close(&self.inner)
+        {
+            tracing::debug!(%error, "an answer that broke off ends like a whole one");
+        }
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) struct RouteCells {
     shards: Sharded<Shard>,
     /// How long whoever answers has taken to the head of the answer.
     answering: Histogram,
+    /// How long the app has spent on the database until then.
+    on_database: Histogram,
 }
 
 /// What each request adds to.
@@ -59,6 +61,8 @@ pub struct RouteFigures {
     pub latencies: Latencies,
     /// How long the app or the upstream has taken to the head of its answer.
     pub answering: Latencies,
+    /// How long the app has waited for the database and used it until then; without those requests that didn't.
+    pub on_database: Latencies,
     /// Bytes of the requests' content.
     pub received: u64,
     /// Bytes of the answers' content.
@@ -75,6 +79,7 @@ impl RouteCells {
             label,
             shards: Sharded::new(threads),
             answering: Histogram::default(),
+            on_database: Histogram::default(),
         }))
     }
 
@@ -109,6 +114,13 @@ impl RouteCells {
         self.answering.record(taken);
     }
 
+    /// The app has spent so long on the database, if it has used it at all.
+    pub(in crate::edge) fn spent_on_database(&self, spent: Duration) {
+        if !spent.is_zero() {
+            self.on_database.record(spent);
+        }
+    }
+
     /// An answer was made of a file, with the help of the disk or without.
     pub(in crate::edge) fn answered_from_file(&self, is_from_memory: bool) {
         let files = &self.shards.mine().files;
@@ -120,6 +132,7 @@ impl RouteCells {
         let mut figures = RouteFigures {
             route: self.label.clone(),
             answering: self.answering.read(),
+            on_database: self.on_database.read(),
             ..RouteFigures::default()
         };
         for shard in self.shards.iter() {

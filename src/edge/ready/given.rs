@@ -76,8 +76,15 @@ impl Given {
         };
         edge.access_log.load().write(&line);
         if let Some(tracer) = &edge.traces {
-            let mask = &edge.snapshot.load().config.log.mask;
-            trace::told_of_ready(tracer, self.incoming, &line, self.is_https, mask);
+            let snapshot = edge.snapshot.load();
+            trace::told_of_ready(
+                tracer,
+                self.incoming,
+                &line,
+                self.is_https,
+                self.cells,
+                &snapshot,
+            );
         }
     }
 }

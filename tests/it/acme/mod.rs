@@ -1,6 +1,7 @@
 //! `tls.mode = "acme"` against a real CA.
 
 mod boot;
+mod clock;
 mod eab;
 mod endings;
 mod identifiers;

@@ -58,6 +58,35 @@ fn a_damaged_file_is_refused_before_anything_is_touched() {
 }
 
 #[test]
+fn large_objects_are_compared_as_well() {
+    let site = Site::new();
+    // Of three pieces, the last of which is empty, and of none.
+    site.database.execute(
+        "SELECT lo_from_bytea(4711, convert_to(repeat('12345678', 65536), 'UTF8')); SELECT lo_create(4712)",
+    );
+    let made = site.unibody(&["backup", "notes.dump"]).assert_status(0);
+    made.assert_last_line(&["restored for a look"]);
+    let empty = TestDatabase::empty();
+    site.unibody_on(&empty, &["restore", "notes.dump"])
+        .assert_status(0);
+    assert_eq!(empty.count("SELECT length(lo_get(4711))::bigint"), 524_288);
+
+    let whole = std::fs::read(site.path("notes.dump")).unwrap();
+    let told = b"\"pg_largeobject\",\"rows\":2,\"checksum\":\"";
+    let at = whole.windows(told.len()).rposition(|part| part == told);
+    let checksum = at.expect("the manifest tells of them") + told.len();
+    let length = whole[checksum..].iter().position(|byte| *byte == b'"');
+    let last = checksum + length.unwrap() - 1;
+    let mut other = whole;
+    other[last] = if other[last] == b'1' { b'2' } else { b'1' };
+    std::fs::write(site.path("other.dump"), other).unwrap();
+    let refused = site.unibody(&["backup", "rehearse", "other.dump"]);
+    let refused = refused.assert_status(1);
+    let expected = "pg_catalog.pg_largeobject has other contents";
+    assert!(refused.stderr.contains(expected), "{refused:#?}");
+}
+
+#[test]
 fn a_killed_backup_leaves_nothing_under_its_name() {
     let site = Site::new();
     insert_notes(&site.database);

@@ -61,7 +61,7 @@ async fn a_low_limit_is_raised_and_told_and_leaves_files_for_everything_but_conn
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_last_file_is_taken_clients_wait_and_others_go_on() {
-    let mut server = plain().start();
+    let mut server = plain().admin().start();
     let (address, process) = (server.http.unwrap(), server.pid());
     let mut inside = Raw::connect(address);
     assert_answers(&mut inside, "before");
@@ -73,6 +73,7 @@ async fn when_the_last_file_is_taken_clients_wait_and_others_go_on() {
     for client in &mut waiting {
         client.send(GET);
     }
+    let _asking = Raw::connect(server.admin.unwrap());
     let (begin, cpu) = (Instant::now(), process::cpu(process));
     let mut answered = 0_u32;
     // Long enough for several attempts to accept.
@@ -86,6 +87,8 @@ async fn when_the_last_file_is_taken_clients_wait_and_others_go_on() {
     assert!(used < Duration::from_secs(1), "{used:?} of processor time");
     assert_eq!(count(&server, "no file can be opened"), 1);
     assert_eq!(count(&server, "Accept() failed"), 0, "{}", server.log());
+    let said = count(&server, "the admin listener cannot accept");
+    assert_eq!(said, 1, "ten attempts a second: {}", server.log());
 
     process::allow_open_files(process, allowed);
     server.wait_for_line("files can be opened again");

@@ -144,6 +144,17 @@ async fn a_busy_pool_is_seen_and_so_is_how_long_it_keeps_people_waiting() {
         "{route=\"/api/\"}",
     );
     assert!(app >= held + 0.9, "{app} s: of both");
+    let labels = "{route=\"/api/\"}";
+    let (requests, database) = times(&metrics, "unibody_app_database_duration_seconds", labels);
+    assert_eq!(requests, 2.0, "who has waited in vain has waited");
+    assert!(database >= held + 0.9, "{database} s: of both");
+    assert!(database <= app, "{database} of {app} s");
+
+    // What asks for no connection has no time.
+    assert_eq!(api.get("/api/openapi.json").await.status, 200);
+    let metrics = Metrics::once(&server, count, 3.0).await;
+    let (requests, _) = times(&metrics, "unibody_app_database_duration_seconds", labels);
+    assert_eq!(requests, 2.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

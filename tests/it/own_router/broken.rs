@@ -1,6 +1,6 @@
 //! Handlers that panic, and bodies that break: no client takes a part for the whole.
 
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -76,6 +76,38 @@ fn a_body_that_breaks_has_no_final_chunk() {
         assert_eq!(raw.head().status, 200);
         assert_eq!(raw.chunk().unwrap(), PART.as_bytes(), "{path}");
         assert_eq!(raw.chunk(), None, "{path} ends the connection");
+    }
+}
+
+#[test]
+fn to_http_1_0_a_body_that_breaks_is_a_reset() {
+    let edge = Edge::serve(router());
+    for (path, expected) in [
+        ("/fine", None),
+        ("/panic-late", Some(ErrorKind::ConnectionReset)),
+        ("/error-late", Some(ErrorKind::ConnectionReset)),
+        ("/panic-late-with-length", Some(ErrorKind::ConnectionReset)),
+        // Before anything is sent there is an answer.
+        ("/panic", None),
+    ] {
+        for fields in ["", "Connection: keep-alive\r\n"] {
+            let mut raw = Raw::connect(edge.http);
+            raw.send(format!(
+                "GET {path} HTTP/1.0\r\nHost: localhost\r\n{fields}\r\n"
+            ));
+            let mut got = Vec::new();
+            if expected.is_none() && !fields.is_empty() {
+                // It may live on.
+                assert!(raw.head().status >= 200);
+                continue;
+            }
+            let ended = raw.0.read_to_end(&mut got);
+            assert_eq!(
+                ended.err().map(|error| error.kind()),
+                expected,
+                "{path}, {fields:?}"
+            );
+        }
     }
 }
 

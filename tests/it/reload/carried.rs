@@ -1,5 +1,8 @@
 //! What is known goes on: of clients, passwords, servers, files.
 
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+
 use super::{get, says, site};
 use crate::support::raw::Raw;
 use crate::support::upstream::Upstream;
@@ -65,6 +68,38 @@ fn an_ejected_server_stays_out_and_kept_connections_are_used_again() {
         assert_eq!(server.get("/").status, 200, "{why}");
         let connection = good.request().connection;
         assert!(connection <= connections, "{why}: a new connection");
+    }
+}
+
+#[test]
+fn another_number_of_kept_connections_costs_connections_and_no_request() {
+    let (go_on, waits) = channel::<()>();
+    let waits = Mutex::new(waits);
+    let upstream = Upstream::scripted(move |connection| {
+        while connection.request().is_some() {
+            // The first one is answered when the reload is over.
+            let _ = waits.lock().unwrap().recv();
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood");
+        }
+    });
+    let table = upstream.table("keepalive = 8");
+    let route = "[[route]]\npath = \"/\"\nupstream = \"backend\"\n";
+    let server = site("", &format!("{table}{route}"));
+    let request = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut running = Raw::connect(server.http.unwrap());
+    running.send(request);
+    upstream.request();
+    server.rewrite("keepalive = 8", "keepalive = 4");
+    server.reload();
+    drop(go_on);
+    assert_eq!(running.answer().text(), "good", "it was under way");
+    for _ in 0..3 {
+        assert_eq!(
+            get(&mut running, "/").text(),
+            "good",
+            "a connection of before"
+        );
+        assert_eq!(server.get("/").text(), "good", "a new one");
     }
 }
 

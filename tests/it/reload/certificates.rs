@@ -1,8 +1,10 @@
 //! New names get certificates, and no handshake is refused meanwhile.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::{says, site};
@@ -50,6 +52,50 @@ async fn a_new_name_is_in_the_self_signed_certificate_at_once() {
     }
     is_over.store(true, Ordering::Relaxed);
     assert!(client.await.unwrap() > 0);
+}
+
+/// Asks something, for the tickets of TLS 1.3 come with the first bytes.
+async fn is_resumed(client: &Handshakes, https: SocketAddr) -> bool {
+    let mut handshake = client.connect(https, "localhost").await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    handshake.stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    handshake.stream.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+    handshake.is_resumed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_resumed_across_reloads_and_new_certificates() {
+    let server = site("", &says("/", "here"));
+    let https = server.https.unwrap();
+    let clients = [
+        (Handshakes::new(&["http/1.1"]), "1.3"),
+        (Handshakes::tls12(), "1.2"),
+    ];
+    for (client, version) in &clients {
+        assert!(!is_resumed(client, https).await, "the first of {version}");
+    }
+    let table = [
+        (
+            "hosts = [\"localhost\"]",
+            "hosts = [\"localhost\", \"new.test\"]",
+            "another certificate",
+        ),
+        (
+            "redirect = false",
+            "redirect = false\nhsts = \"1 day\"",
+            "another table [tls]",
+        ),
+        ("\"here\"", "\"there\"", "nothing of TLS"),
+    ];
+    for (from, to, why) in table {
+        server.rewrite(from, to);
+        server.reload();
+        for (client, version) in &clients {
+            assert!(is_resumed(client, https).await, "{why}, {version}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

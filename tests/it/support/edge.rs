@@ -7,6 +7,7 @@ use axum::Router;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use unibody::certificates::Certificates;
+use unibody::certificates::resumption::Tickets;
 use unibody::config::{self, Environment};
 use unibody::edge::listeners::AtHand;
 use unibody::edge::{self, Figures, Running, Sockets};
@@ -60,7 +61,8 @@ impl Edge {
         let certificates = Certificates::load(&config).unwrap();
         let sockets = Sockets::bind(&config, &mut AtHand::nothing()).unwrap();
         let (http, https) = (sockets.http[0].address, sockets.https[0].address);
-        let tls = Some(Arc::new(certificates.server_config().unwrap()));
+        let tickets = Tickets::new().unwrap();
+        let tls = Some(Arc::new(certificates.server_config(&tickets).unwrap()));
         let output = Output::stdout().unwrap();
         let tls = tls.map(|config| edge::Tls {
             config,

@@ -1,11 +1,12 @@
 //! A new process that somebody else starts (`serve --take-over`), and SIGQUIT.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{setup, wait_for_end};
+use super::{pid_in, setup, wait_for_end};
 use crate::support::raw::Raw;
 use crate::support::server::Server;
 
@@ -13,12 +14,6 @@ fn get(server: &Server) -> u16 {
     let mut client = Raw::connect(server.http.unwrap());
     client.send("GET /api/notes HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     client.last_answer().status
-}
-
-/// The process id in "… pid=N …".
-fn pid_in(line: &str) -> Pid {
-    let (_, rest) = line.split_once("pid=").unwrap();
-    Pid::from_raw(rest.split(' ').next().unwrap().parse().unwrap())
 }
 
 #[test]
@@ -53,6 +48,24 @@ fn a_process_started_beside_it_takes_over_when_asked_to() {
     // With nobody to take over from it is an ordinary start.
     let server = server.restart();
     assert_eq!(get(&server), 200);
+}
+
+#[test]
+fn a_stop_while_the_next_one_is_watched_leaves_that_one_alone() {
+    let mut server = setup("", "").embedded().start();
+    let old = server.pid();
+    let mut new = server.command(&["serve", "--take-over"]);
+    let mut new = new.stdout(Stdio::inherit()).spawn().unwrap();
+    server.wait_for_line("the new process serves, and this one as well");
+    server.signal(Signal::SIGTERM);
+    wait_for_end(old);
+    for _ in 0..20 {
+        assert_eq!(get(&server), 200, "the database is the new one's");
+    }
+    kill(Pid::from_raw(new.id().cast_signed()), Signal::SIGTERM).unwrap();
+    assert!(new.wait().unwrap().success());
+    let postmaster = server.path("data/postgres/postmaster.pid");
+    assert!(!postmaster.exists(), "who has kept it has stopped it");
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn write_program(directory: &Path, script: &str) {
 /// Has a new process take over; returns its id.
 fn upgrade(server: &mut Server) -> Pid {
     let old = server.pid();
-    let asked = server.ask(&["upgrade"]);
+    let asked = server.ask(&["upgrade", "--watch", "200ms"]);
     let said = String::from_utf8_lossy(&asked.stdout).into_owned();
     let complaint = String::from_utf8_lossy(&asked.stderr);
     assert_eq!(asked.status.code(), Some(0), "{said}{complaint}");
@@ -67,6 +67,12 @@ fn succeeded(server: &mut Server, said: &str) -> Pid {
     let pid = Pid::from_raw(pid);
     server.is_succeeded_by(pid);
     pid
+}
+
+/// The process id in "… pid=N …".
+fn pid_in(line: &str) -> Pid {
+    let (_, rest) = line.split_once("pid=").unwrap();
+    Pid::from_raw(rest.split(' ').next().unwrap().parse().unwrap())
 }
 
 /// Asserts that an upgrade failed, that the command said why in one line, and that `pid` serves on.

@@ -339,16 +339,13 @@ fn a_unix_socket_has_the_same_faults() {
         }
         assert_eq!(head.header("content-length"), Some("10"), "{fault}");
         let mut body = [0; 10];
-        match whole {
-            Some(whole) => {
-                raw.0.read_exact(&mut body).unwrap();
-                assert_eq!(body, whole.as_bytes(), "{fault}");
-            }
-            None => {
-                let began = Instant::now();
-                assert_eq!(raw.read_to_end(), b"hello", "{fault}");
-                assert!(began.elapsed() < PATIENCE / 2, "{fault}: it never ended");
-            }
+        if let Some(whole) = whole {
+            raw.0.read_exact(&mut body).unwrap();
+            assert_eq!(body, whole.as_bytes(), "{fault}");
+        } else {
+            let began = Instant::now();
+            assert_eq!(raw.read_to_end(), b"hello", "{fault}");
+            assert!(began.elapsed() < PATIENCE / 2, "{fault}: it never ended");
         }
     }
     // Nobody listens where somebody did.

@@ -165,8 +165,13 @@ fn refusal(
         &history.failed_validations,
         challenges,
     )];
-    // A renewal that the CA itself suggested counts towards none of its limits for orders.
-    if reason != Reason::Suggested {
+    // A renewal that the CA itself suggested counts towards none of its limits for orders. But if it
+    // suggests the next one a day after the last, its clock or ours is wrong, and so would be all others.
+    let is_odd = history
+        .issued
+        .iter()
+        .any(|&at| at <= now && now - at < DAILY);
+    if reason != Reason::Suggested || is_odd {
         limits.push((Limit::SameNames, &history.issued, 1));
     }
     // A renewal, whoever thought of it, counts towards none for first certificates.

@@ -231,6 +231,37 @@ fn a_renewal_that_the_ca_suggests_is_exempt() {
 }
 
 #[test]
+fn a_ca_that_suggests_to_renew_each_new_certificate_is_not_followed_for_ever() {
+    let table = [
+        (
+            1,
+            Duration::hours(1),
+            true,
+            "once: there may have been an incident",
+        ),
+        (
+            4,
+            Duration::hours(1),
+            false,
+            "again and again: some clock is wrong",
+        ),
+        (4, Duration::hours(25), true, "that was yesterday"),
+    ];
+    for (issued, since, is_ordered, why) in table {
+        let history = History {
+            issued: vec![START; issued],
+            ..History::default()
+        };
+        let situation = Situation {
+            suggested: Some(START - Duration::days(1)),
+            ..situation(Some(lifetime(Duration::days(90))), &history)
+        };
+        let ordered = decide(START + since, &situation) == Decision::Order(Reason::Suggested);
+        assert_eq!(ordered, is_ordered, "{why}");
+    }
+}
+
+#[test]
 fn failures_back_off() {
     let (m, d) = (Duration::minutes(1), Duration::days(1));
     let asked = |seconds| Some(StdDuration::from_secs(seconds));

@@ -28,6 +28,7 @@ pub fn large() -> Vec<u8> {
     (0..4 << 20).map(|place: u32| (place % 251) as u8).collect()
 }
 
+#[allow(clippy::too_many_lines)] // a table
 pub fn all() -> Vec<Exchange> {
     let get = |path: &str, fields: &str| request("GET", path, fields);
     let stored = |put: Vec<Step>| {

@@ -1,0 +1,94 @@
+//! Clients of HTTP/1.0 take the end of the connection for the end of the body: one that breaks is no such end.
+
+use std::io::{ErrorKind, Read};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::forwarding_to;
+use crate::support::handshake::Handshakes;
+use crate::support::raw::Raw;
+use crate::support::upstream::Upstream;
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_breaks_is_a_reset_and_a_whole_one_a_clean_end() {
+    let table = [
+        ("Content-Length: 4\r\n\r\npart", true, "a length"),
+        (
+            "Transfer-Encoding: chunked\r\n\r\n4\r\npart\r\n0\r\n\r\n",
+            true,
+            "chunks",
+        ),
+        (
+            "Connection: close\r\n\r\npart",
+            true,
+            "the end of the connection",
+        ),
+        (
+            "Content-Length: 5\r\n\r\npart",
+            false,
+            "less than its length",
+        ),
+        (
+            "Transfer-Encoding: chunked\r\n\r\n4\r\npart\r\n",
+            false,
+            "no final chunk",
+        ),
+        (
+            "Transfer-Encoding: chunked\r\n\r\n4\r\npa",
+            false,
+            "half a chunk",
+        ),
+    ];
+    for (rest, is_whole, why) in table {
+        let answer = format!("{HEAD}{rest}");
+        let upstream = Upstream::scripted(move |connection| {
+            if connection.request().is_some() {
+                connection.send(&answer);
+            }
+        });
+        let server = forwarding_to(&upstream.table(""));
+        for fields in ["", "Connection: close\r\n", "Accept-Encoding: gzip\r\n"] {
+            let request = format!("GET / HTTP/1.0\r\nHost: localhost\r\n{fields}\r\n");
+            let mut got = Vec::new();
+            let mut raw = Raw::connect(server.http.unwrap());
+            let ended = raw.send(&request).0.read_to_end(&mut got);
+            let text = String::from_utf8_lossy(&got);
+            match ended {
+                Ok(_) => assert!(is_whole, "{why}, {fields:?}: {text}"),
+                Err(error) => {
+                    assert!(!is_whole, "{why}, {fields:?}: {error}");
+                    assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{why}");
+                }
+            }
+            assert!(!is_whole || text.ends_with("part"), "{why}: {text}");
+
+            let tls = Handshakes::new(&["http/1.1"]);
+            let handshake = tls.connect(server.https.unwrap(), "localhost").await;
+            let mut stream = handshake.unwrap().stream;
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let ended = stream.read_to_end(&mut Vec::new()).await;
+            assert_eq!(ended.is_ok(), is_whole, "{why}, {fields:?}, TLS: {ended:?}");
+        }
+    }
+}
+
+#[test]
+fn an_error_page_is_a_whole_answer() {
+    let upstream = Upstream::scripted(|connection| {
+        connection.request();
+    });
+    let server = forwarding_to(&upstream.table(""));
+    for (fields, body) in [("", ""), ("Content-Length: 3\r\n", "abc")] {
+        let mut raw = Raw::connect(server.http.unwrap());
+        raw.send(format!(
+            "POST / HTTP/1.0\r\nHost: localhost\r\n{fields}\r\n{body}"
+        ));
+        let mut got = Vec::new();
+        raw.0.read_to_end(&mut got).expect("a clean end");
+        assert!(got.starts_with(b"HTTP/1."), "{fields:?}");
+        let text = String::from_utf8_lossy(&got);
+        assert!(text.contains(" 502 "), "{fields:?}: {text}");
+    }
+}
