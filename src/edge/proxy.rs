@@ -423,6 +423,11 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
+        // RFC 9112, section 6.1: Pingora sends chunks to everybody.
+        if door::is_http_10(session) && response.remove_header(&header::TRANSFER_ENCODING).is_some()
+        {
+            session.set_keepalive(None);
+        }
         if let Some(look) = &mut exchange.look
             && !is_interim(response.status)
         {
@@ -439,8 +444,9 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
     ) -> FailToProxy {
         let status = upstream::status_of(error);
+        let breaks_off = has_begun(session);
         if let Some(status) = status
-            && !has_begun(session)
+            && !breaks_off
         {
             session.set_keepalive(None);
             if status.is_server_error() {
@@ -453,7 +459,7 @@ impl ProxyHttp for Proxy {
             let _ = reply::send(session, exchange, reply::empty(status)).await;
         }
         // What was begun and can't be finished must not end in order where that means "finished".
-        if !(has_begun(session) && door::misleads(session)) {
+        if !(breaks_off && door::misleads(session)) {
             session.shutdown().await;
         }
         FailToProxy {

@@ -71,7 +71,8 @@ pub(super) fn is_whole(session: &Session) {
     }
 }
 
-fn is_http_10(session: &Session) -> bool {
+/// Whether the client of `session` knows neither chunks nor interim answers.
+pub(super) fn is_http_10(session: &Session) -> bool {
     session.as_downstream().req_header().version == Version::HTTP_10
 }
 
