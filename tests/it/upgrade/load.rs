@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -44,6 +44,15 @@ impl Tally {
 
     fn reconnect(&self) {
         self.reconnected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waits until so many more are answered, however slow the machine is.
+    fn wait_for(&self, more: usize) {
+        let (begin, so_far) = (Instant::now(), self.answered.load(Ordering::Relaxed));
+        while self.answered.load(Ordering::Relaxed) < so_far + more {
+            assert!(begin.elapsed() < PATIENCE, "nobody is answered any more");
+            thread::sleep(PACE);
+        }
     }
 
     fn assert_clean(&self, kind: &str) {
@@ -93,10 +102,14 @@ async fn twenty_upgrades_in_a_row_fail_no_request() {
     }
 
     let mut before = Vec::new();
+    let clients = [http1.clone(), http2.clone(), writers.clone()];
     let server = tokio::task::spawn_blocking(move || {
         for _ in 0..UPGRADES {
             before.push(server.pid());
             upgrade(&mut server);
+            for clients in &clients {
+                clients.wait_for(11);
+            }
         }
         for pid in before {
             wait_for_end(pid);
