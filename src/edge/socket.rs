@@ -225,6 +225,10 @@ mod tests {
         (Socket::new(ours), theirs)
     }
 
+    fn numbered(length: usize) -> Vec<u8> {
+        (0..=250).cycle().take(length).collect()
+    }
+
     /// What has arrived there.
     fn arrived(theirs: &mut DuplexStream) -> usize {
         let mut bytes = vec![0; 1 << 20];
@@ -272,7 +276,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_reader_gets_every_byte_in_order() {
         let (mut socket, mut theirs) = pair(7);
-        let bytes: Vec<u8> = (0..40_000_u32).map(|place| (place % 251) as u8).collect();
+        let bytes = numbered(40_000);
         let sent = bytes.clone();
         let sending = tokio::spawn(async move {
             for piece in sent.chunks(997) {
@@ -290,7 +294,7 @@ mod tests {
     #[tokio::test]
     async fn who_reads_little_of_much_gets_it_from_a_larger_buffer() {
         let (mut socket, mut theirs) = pair(1 << 20);
-        let bytes: Vec<u8> = (0..100_000_u32).map(|place| (place % 251) as u8).collect();
+        let bytes = numbered(100_000);
         theirs.write_all(&bytes).await.unwrap();
         let mut read = Vec::new();
         let mut ahead = 0;

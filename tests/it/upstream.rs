@@ -11,6 +11,7 @@ mod servers;
 mod several;
 mod streams;
 mod tls;
+mod unsafe_requests;
 mod upgrades;
 
 use crate::support::raw::RawAnswer;

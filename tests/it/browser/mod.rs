@@ -6,6 +6,7 @@ mod dashboard;
 mod keyboard;
 mod outage;
 mod safety;
+mod websocket;
 mod writing;
 
 use crate::support::browser::Browser;

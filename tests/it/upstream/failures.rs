@@ -98,6 +98,34 @@ fn no_connection_within_connect_timeout_is_504() {
     assert!(asked.elapsed() < PATIENCE / 2);
 }
 
+#[test]
+fn a_body_that_is_not_taken_within_send_timeout_is_504() {
+    let upstream = Upstream::scripted(|connection| {
+        connection.head();
+        // Whoever waits has given up when this ends.
+        std::thread::park_timeout(PATIENCE);
+    });
+    // Pingora listens for an answer that may have come early before it gives up.
+    let keys = "send_timeout = \"500ms\"\nread_timeout = \"3s\"";
+    let mut server = super::forwarding_with("max_body = \"1GiB\"", &upstream.table(keys));
+    let mut raw = Raw::connect(server.http.unwrap());
+    let length: usize = 64 << 20;
+    raw.send(format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
+    ));
+    let mut sender = Raw(raw.0.try_clone().unwrap());
+    let sending = std::thread::spawn(move || {
+        sender.send(vec![b'x'; length]);
+    });
+    let answer = raw.answer();
+    assert_eq!(answer.status, 504);
+    let id = answer.header("x-request-id").unwrap();
+    let line = server.line_with(&format!("request_id={id}"));
+    assert!(line.contains("WriteTimedout"), "{line}");
+    drop(raw);
+    sending.join().unwrap();
+}
+
 /// A listener that accepts nobody and whose queue is full, so that connecting takes for ever.
 struct FullListener {
     address: SocketAddr,

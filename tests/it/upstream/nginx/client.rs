@@ -55,9 +55,16 @@ impl Client {
             match step {
                 // A server that has closed already is no failure: the answer tells.
                 Step::Send(bytes) => drop(self.0.get_mut().write_all(bytes)),
-                Step::Interim => exchanged.answers.push(self.answer(true)),
+                Step::Interim => {
+                    let Some(answer) = self.answer(true) else {
+                        return exchanged;
+                    };
+                    exchanged.answers.push(answer);
+                }
                 Step::Answer => loop {
-                    let answer = self.answer(exchange.is_head);
+                    let Some(answer) = self.answer(exchange.is_head) else {
+                        return exchanged;
+                    };
                     let is_final = answer.status >= 200;
                     exchanged.answers.push(answer);
                     if is_final {
@@ -73,11 +80,12 @@ impl Client {
         exchanged
     }
 
-    fn answer(&mut self, is_bodiless: bool) -> Answer {
+    /// `None` where the connection has ended.
+    fn answer(&mut self, is_bodiless: bool) -> Option<Answer> {
         let head = self.lines();
         let mut lines = head.lines();
         let status = lines.next().and_then(|line| line.split(' ').nth(1));
-        let status = status.expect("an answer").parse().unwrap();
+        let status = status?.parse().unwrap();
         let mut answer = Answer {
             status,
             lines: BTreeMap::new(),
@@ -97,7 +105,7 @@ impl Client {
             *answer.lines.entry(format!("{name}: {value}")).or_default() += 1;
         }
         if is_bodiless || status < 200 || [204, 304].contains(&status) {
-            return answer;
+            return Some(answer);
         }
         if is_chunked {
             while let size @ 1.. = self.chunk_size() {
@@ -108,13 +116,14 @@ impl Client {
         } else {
             answer.body = self.bytes(length);
         }
-        answer
+        Some(answer)
     }
 
     /// Lines up to an empty one.
     fn lines(&mut self) -> String {
         let mut lines = String::new();
-        while self.0.read_line(&mut lines).unwrap() > 2 {}
+        // A reset is an end too.
+        while self.0.read_line(&mut lines).unwrap_or(0) > 2 {}
         lines.trim_end().to_owned()
     }
 

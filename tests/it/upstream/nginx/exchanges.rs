@@ -25,10 +25,10 @@ use Step::{Answer, Closed, Interim};
 
 /// 4 MiB that a shift or a swap of pieces would change.
 pub fn large() -> Vec<u8> {
-    (0..4 << 20).map(|place: u32| (place % 251) as u8).collect()
+    (0..=250).cycle().take(4 << 20).collect()
 }
 
-#[allow(clippy::too_many_lines)] // a table
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub fn all() -> Vec<Exchange> {
     let get = |path: &str, fields: &str| request("GET", path, fields);
     let stored = |put: Vec<Step>| {
@@ -135,11 +135,21 @@ pub fn all() -> Vec<Exchange> {
         ),
         exchange(
             "the client waits to be told to go on",
-            stored(vec![
+            [
                 put("/store/it", continues),
                 Interim,
                 send(b"hello".to_vec()),
-            ]),
+                Answer,
+            ],
+        ),
+        exchange(
+            "what was waited for is there",
+            [
+                get("/store/it", ""),
+                Answer,
+                request("DELETE", "/store/it", ""),
+                Answer,
+            ],
         ),
         exchange(
             "the client does not wait",
