@@ -70,8 +70,7 @@ fn lost_by_metrics(server: &Server, reason: &str) -> u64 {
 
 #[test]
 fn nobody_waits_for_log_lines_that_cannot_be_written() {
-    let mut server = Setup::new().plain().admin().start();
-    server.keep_ports();
+    let mut server = Setup::new().plain().admin().own_ports().start();
     server.stop();
     let log = server.path("log");
     // A signal that is ignored stays ignored; by default this one ends the process.
