@@ -123,8 +123,7 @@ fn nobody_waits_for_log_lines_that_cannot_be_written() {
 
 #[test]
 fn a_reader_of_the_log_that_is_gone_costs_lines_and_no_request() {
-    let mut server = Setup::new().plain().admin().start();
-    server.keep_ports();
+    let mut server = Setup::new().plain().admin().own_ports().start();
     server.stop();
     let mut command = server.command(&["serve"]);
     let mut running = Logging(command.stderr(Stdio::inherit()).spawn().unwrap());
