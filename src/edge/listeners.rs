@@ -219,14 +219,12 @@ impl Listening {
     /// Takes it away: nothing is accepted from here on, its connections have `drain` for what they
     /// are doing.
     pub(super) fn take_away(self, drain: Duration) -> Leaving {
+        // Whoever is told that it is taken away finds it so.
+        self.say_farewell();
         let farewell = self.farewell.clone();
         let gone = tokio::spawn(async move {
             let address = self.socket.address;
-            drop(self.socket);
-            self.stop.send_replace(true);
-            // A listener that panicked has stopped as well; its panic is in the log.
-            let _ = self.accepting.await;
-            match self.farewell.take(drain).await {
+            match self.fall_silent().await.take(drain).await {
                 0 => tracing::info!(%address, "no longer listening: every request was finished"),
                 cut => tracing::warn!(
                     %address, connections = cut,
@@ -246,6 +244,11 @@ impl Listening {
     /// `drain`; returns how many were cut then.
     pub(super) async fn hand_over(self, drain: Duration) -> usize {
         self.say_farewell();
+        self.fall_silent().await.take(drain).await
+    }
+
+    /// Accepts nothing from here on; returns the farewell of the connections that are there.
+    async fn fall_silent(self) -> Arc<Farewell> {
         drop(self.socket);
         self.stop.send_replace(true);
         // A listener that panicked has stopped as well; its panic is in the log.
@@ -253,7 +256,7 @@ impl Listening {
         // Pingora has spawned a task for the connection that it accepted last, and it counts for nothing
         // here until it has begun to run.
         sleep(BEGINNING).await;
-        self.farewell.take(drain).await
+        self.farewell
     }
 
     /// Stops accepting, and ends the connections that ask nothing. The others end with their answer.

@@ -277,7 +277,11 @@ impl Running {
         let listening = self.listening.into_iter();
         let handed_over = join_all(listening.map(|listening| listening.hand_over(drain)));
         let taken_away = join_all(self.leaving.into_iter().map(Leaving::gone));
-        tokio::join!(handed_over, taken_away).0.into_iter().sum()
+        let cut = tokio::join!(handed_over, taken_away).0.into_iter().sum();
+        if let Some(traces) = &self.edge.traces {
+            traces.flush().await;
+        }
+        cut
     }
 
     /// Stops accepting, lets running requests finish for at most `drain`, and returns how many

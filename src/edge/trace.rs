@@ -284,9 +284,17 @@ fn method(request: Option<&Request<'_>>) -> String {
         .to_owned()
 }
 
-/// What the clock said at `instant`.
+/// What the clock said at `instant`. This thread may be put aside between its looks at the two clocks:
+/// of three tries the quickest counts.
 fn at(instant: Instant) -> SystemTime {
-    SystemTime::now() - instant.elapsed()
+    let look = || {
+        let before = Instant::now();
+        let now = SystemTime::now();
+        (before.elapsed(), now - (before - instant))
+    };
+    let tries = [look(), look(), look()];
+    let quickest = tries.into_iter().min_by_key(|(apart, _)| *apart);
+    quickest.expect("there are three").1
 }
 
 #[cfg(test)]

@@ -105,7 +105,8 @@ async fn json_lines_have_the_same_facts() {
     assert_eq!(line["status"], 200);
     assert_eq!(line["body_bytes"], answer.body.len());
     assert_eq!(line["client"], "127.0.0.1");
-    assert!(line["rt"].as_f64().unwrap() <= answer.took.as_secs_f64() + 0.001);
+    // The server may be put aside between the answer's last byte and the line.
+    assert!(line["rt"].as_f64().unwrap() <= answer.took.as_secs_f64() + 1.0);
     assert!(line["urt"].is_null());
     assert_eq!(line["upstream"], Value::Array(Vec::new()));
     server.stop();

@@ -99,9 +99,10 @@ fn figures_are_told_at_once_and_then_as_they_come() {
             answered += point["rates"][1].as_f64().unwrap();
         }
     }
-    let told = figures.figures();
-    let minute = &told["status"]["traffic"]["last_minute"];
-    assert_eq!(minute["classes"]["2xx"], 50);
+    // What was told first may be from the midst of the visit.
+    let mut minutes = (0..10).map(|_| figures.figures()["status"]["traffic"]["last_minute"].take());
+    let minute = minutes.find(|minute| minute["classes"]["2xx"] == 50);
+    let minute = minute.expect("fifty in the last minute");
     assert!(minute["p50"].as_f64().unwrap() > 0.0, "{minute}");
 
     // Who comes later hears of it as well.

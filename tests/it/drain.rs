@@ -13,11 +13,11 @@ use crate::support::raw::Raw;
 use crate::support::server::{Server, Setup};
 use crate::support::upstream::Upstream;
 
-const DRAIN: Duration = Duration::from_secs(2);
-/// What the end of the process may take after that.
-const EXIT: Duration = Duration::from_secs(1);
-/// The end of a connection that waits for nothing.
-const AT_ONCE: Duration = Duration::from_secs(1);
+const DRAIN: Duration = Duration::from_secs(4);
+/// What the end of the process may take after that, on a busy machine.
+const EXIT: Duration = Duration::from_secs(5);
+/// The end of a connection that waits for nothing: clearly before the drain is over.
+const AT_ONCE: Duration = Duration::from_millis(2500);
 const LARGE: usize = 64 * 1024 * 1024;
 
 const GET: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -116,7 +116,7 @@ fn slow_download(server: &Server) -> Held {
     spawn(move || {
         let begin = Instant::now();
         let (mut bytes, mut piece) = (Vec::new(), [0; 1024]);
-        while begin.elapsed() < DRAIN + EXIT {
+        while begin.elapsed() < DRAIN + Duration::from_secs(1) {
             match raw.0.read(&mut piece) {
                 Ok(1..) => bytes.extend_from_slice(&piece),
                 _ => break,

@@ -6,12 +6,15 @@ use crate::support::api::Api;
 use crate::support::collector::{Collector, Span};
 use crate::support::http;
 use crate::support::raw::Raw;
-use crate::support::server::{Server, Setup};
+use crate::support::server::{PATIENCE, Server, Setup};
 use crate::support::upstream::Upstream;
 
 const TRUSTING: &str = "trusted_proxies = [\"127.0.0.0/8\"]";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
+
+/// Flags, and another line.
+const TWICE: &str = "01\r\nTraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 fn traceparent(flags: &str) -> String {
     format!("00-{TRACE}-{PARENT}-{flags}")
@@ -155,6 +158,71 @@ fn each_try_is_a_span_and_the_upstream_goes_on_with_the_last() {
 }
 
 #[test]
+fn what_fails_is_told_as_failed() {
+    let collector = Collector::start();
+    let table = "[[upstream]]\nname = \"backend\"\nservers = [\"127.0.0.1:1\"]";
+    let mut server = forwarding("", table, &collector.table(""));
+    assert_eq!(ask(&server, ""), 502);
+    server.stop();
+    let spans = collector.spans();
+    let request = only(&spans, "GET /up/");
+    assert!(request.failed(), "{request:?}");
+    assert_eq!(request.attribute("error.type"), "502");
+    assert_eq!(request.attribute("url.query"), "password=***");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_sent_again_where_that_may_help_and_rejected_spans_are_counted() {
+    for (answer, sent, dropped, batches, why) in [
+        (
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",
+            1,
+            0,
+            2,
+            "it may pass",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{\"partialSuccess\":{\"rejectedSpans\":\"1\"}}",
+            0,
+            1,
+            1,
+            "not wanted",
+        ),
+    ] {
+        let collector = Collector::answering_first(answer);
+        let mut server = Setup::new()
+            .plain()
+            .admin()
+            .config(&collector.table(""))
+            .start();
+        let mut raw = Raw::connect(server.http.unwrap());
+        raw.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        assert_eq!(raw.last_answer().status, 200);
+        let begin = Instant::now();
+        let metrics = loop {
+            let metrics = http::client().get(server.admin_url("/metrics")).send();
+            let metrics = metrics.await.unwrap().text().await.unwrap();
+            let none = ["sent", "dropped"].map(|outcome| count_of(outcome, 0));
+            if !none.iter().all(|line| metrics.contains(line)) {
+                break metrics;
+            }
+            assert!(begin.elapsed() < PATIENCE, "{why}: {metrics}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        for line in [count_of("sent", sent), count_of("dropped", dropped)] {
+            assert!(metrics.contains(&line), "{why}: {line} in {metrics}");
+        }
+        server.stop();
+        // Each batch has the one span.
+        assert_eq!(collector.spans().len(), batches, "{why}");
+    }
+}
+
+fn count_of(outcome: &str, count: usize) -> String {
+    format!("unibody_trace_spans_total{{outcome=\"{outcome}\"}} {count}\n")
+}
+
+#[test]
 fn only_a_trusted_proxy_continues_its_trace_and_decides() {
     for (keys, sample, flags, continued, told, why) in [
         (
@@ -174,6 +242,7 @@ fn only_a_trusted_proxy_continues_its_trace_and_decides() {
             "a trusted proxy does not",
         ),
         (TRUSTING, "1.0", "zz", false, true, "it is no traceparent"),
+        (TRUSTING, "0.0", TWICE, false, false, "there are two"),
         ("", "0.0", "01", false, false, "anybody wants it"),
         ("", "1.0", "00", false, true, "anybody does not"),
     ] {

@@ -82,7 +82,21 @@ fn is_worth_asking(cache: &Cache, wanted: &Wanted, session: &Session) -> bool {
         return true;
     }
     let stored = cache.store.find(wanted);
-    stored.is_some_and(|stored| !stored.remains().is_zero() && pleases(&stored, wanted))
+    stored.is_some_and(|stored| is_fresh_for(&stored, wanted))
+}
+
+/// Whether `stored` answers `wanted` without anybody being asked, be it that it came meanwhile.
+pub(super) fn will_do(stored: &Stored, wanted: &Wanted) -> bool {
+    came_meanwhile(stored, wanted) || is_fresh_for(stored, wanted)
+}
+
+/// It came while this request waited for it, which is as good as an answer of its own.
+fn came_meanwhile(stored: &Stored, wanted: &Wanted) -> bool {
+    stored.received >= wanted.began
+}
+
+fn is_fresh_for(stored: &Stored, wanted: &Wanted) -> bool {
+    !stored.remains().is_zero() && pleases(stored, wanted)
 }
 
 /// Whether `stored` is as fresh as the client asks for.
@@ -110,8 +124,7 @@ impl Look {
         is_fresh: bool,
     ) -> Option<ForcedFreshness> {
         let (stored, wanted) = (Stored::behind(meta)?, self.wanted.as_ref()?);
-        if stored.received >= wanted.began {
-            // It came while this request waited for it, which is as good as an answer of its own.
+        if came_meanwhile(stored, wanted) {
             return (!is_fresh).then_some(ForcedFreshness::ForceFresh);
         }
         let pleases = pleases(stored, wanted);

@@ -125,10 +125,9 @@ impl Cache {
         let mut options = CacheOptionOverrides::default();
         options.wait_timeout = Some(PATIENCE);
         options.max_lock_retries = Some(TURNS);
-        let asking = Some(&self.asking as _);
         session
             .cache
-            .enable(self, None, Some(self), asking, Some(options));
+            .enable(self, None, Some(self), Some(self), Some(options));
     }
 
     /// The key of a request whose cache is enabled.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pingora_cache::key::CacheHashKey;
+use pingora_cache::lock::{CacheKeyLock, LockStatus, Locked, WritePermit};
 use pingora_cache::predictor::CacheablePredictor;
 use pingora_cache::storage::{HitHandler, MissHandler, PurgeOutcome, PurgeTarget, PurgeType};
 use pingora_cache::trace::SpanHandle;
@@ -16,6 +17,7 @@ use pingora_core::{Error, ErrorType, Result};
 
 use super::Cache;
 use super::fill::Fill;
+use super::look::will_do;
 use super::rules::Terms;
 use super::stored::{Reading, Stored};
 use super::wanted::Wanted;
@@ -115,6 +117,38 @@ impl Storage for Cache {
     }
 }
 
+impl CacheKeyLock for Cache {
+    /// Who is to ask the upstream looks once more before it does: Pingora's look and its lock are two
+    /// steps, and in between another request may have brought the answer and gone.
+    fn lock(&self, key: &CacheKey, stale_writer: bool) -> Locked {
+        let locked = self.asking.lock(key, stale_writer);
+        let Locked::Write(permit) = locked else {
+            return locked;
+        };
+        if !self.has_come(key) {
+            return Locked::Write(permit);
+        }
+        // Whoever waits for what is done already looks again at once.
+        let done = self.asking.lock(key, stale_writer);
+        self.asking.release(key, permit, LockStatus::Done);
+        done
+    }
+
+    fn release(&self, key: &CacheKey, permit: WritePermit, reason: LockStatus) {
+        self.asking.release(key, permit, reason);
+    }
+}
+
+impl Cache {
+    fn has_come(&self, key: &CacheKey) -> bool {
+        let wanted: Option<&Arc<Wanted>> = key.extensions.get();
+        wanted.is_some_and(|wanted| {
+            let stored = self.store.find(wanted);
+            stored.is_some_and(|stored| will_do(&stored, wanted))
+        })
+    }
+}
+
 impl CacheablePredictor for Cache {
     fn cacheable_prediction(&self, key: &CacheKey) -> bool {
         !self.refused.has(hash(key))
@@ -132,4 +166,89 @@ impl CacheablePredictor for Cache {
 
 fn hash(key: &CacheKey) -> u128 {
     u128::from_be_bytes(key.primary_bin())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::time::{Duration, Instant};
+
+    use http::{HeaderMap, StatusCode};
+    use pingora_http::ResponseHeader;
+
+    use super::super::control::CacheControl;
+    use super::super::rules::Credentials;
+    use super::super::wanted::Key;
+    use super::*;
+
+    fn request() -> Arc<Wanted> {
+        Arc::new(Wanted {
+            key: Key {
+                site: 0,
+                is_https: false,
+                host: "localhost".into(),
+                port: None,
+                target: "/".into(),
+            },
+            headers: HeaderMap::new(),
+            credentials: Credentials::default(),
+            control: CacheControl::default(),
+            began: Instant::now(),
+            ttl: None,
+            max_size: 1000,
+            memory: 100_000,
+            is_void: AtomicBool::new(false),
+        })
+    }
+
+    fn bring(cache: &Cache, wanted: &Wanted, lifetime: Duration) {
+        let head = ResponseHeader::build(StatusCode::OK, None).unwrap();
+        let terms = Terms {
+            lifetime,
+            age: Duration::ZERO,
+            while_revalidated: Duration::ZERO,
+            if_error: Duration::ZERO,
+            is_assumed: false,
+            is_for_authorized: false,
+            vary: Vec::new(),
+        };
+        let stored = Stored::new(wanted, head, "hello".into(), terms);
+        cache.store.keep(wanted, stored);
+    }
+
+    /// Whether a request that has looked, and found nothing of use, is to ask the upstream.
+    fn asks(cache: &Cache, key: &CacheKey) -> bool {
+        match cache.lock(key, false) {
+            Locked::Write(permit) => {
+                cache.release(key, permit, LockStatus::Done);
+                true
+            }
+            Locked::Read(waits) => {
+                assert!(!waits.locked(), "there is nobody to wait for");
+                false
+            }
+        }
+    }
+
+    #[test]
+    fn who_has_looked_too_early_looks_again_before_it_asks() {
+        let cache = Cache::forever(1);
+        let early = request();
+        let key = cache.key_of(&early);
+        let first = cache.lock(&key, false);
+        let Locked::Write(first) = first else {
+            panic!("somebody has to ask")
+        };
+        assert!(!cache.lock(&key, false).is_write(), "the others wait");
+        bring(cache, &early, Duration::ZERO);
+        cache.release(&key, first, LockStatus::Done);
+        assert!(!asks(cache, &key), "it came meanwhile, however old it is");
+
+        let late = request();
+        let key = cache.key_of(&late);
+        assert!(asks(cache, &key), "it came before, and is too old");
+        bring(cache, &early, Duration::from_mins(1));
+        let later = request();
+        assert!(!asks(cache, &cache.key_of(&later)), "it is fresh");
+    }
 }

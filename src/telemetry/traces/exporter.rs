@@ -300,7 +300,62 @@ fn rejected(answer: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use super::super::context::Context as Trace;
+    use super::super::span::Kind;
     use super::*;
+
+    fn span() -> Span {
+        let context = Trace::root(|_| true);
+        Span {
+            trace: context.trace,
+            id: context.span,
+            parent: None,
+            name: "work".into(),
+            kind: Kind::Internal,
+            started: SystemTime::now(),
+            ended: SystemTime::now(),
+            attributes: Vec::new(),
+            failed: false,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_is_bounded_and_waits_no_longer_than_told() {
+        let (sender, mut waiting) = mpsc::channel(QUEUE);
+        for _ in 0..BATCH + 2 {
+            sender.try_send(Item::Span(span())).unwrap();
+        }
+        let mut spans = Vec::new();
+        for (expected, least, why) in [
+            (BATCH, Duration::ZERO, "it is full"),
+            (2, COLLECT, "its time is over"),
+        ] {
+            let begin = tokio::time::Instant::now();
+            let first = waiting.recv().await.unwrap();
+            assert!(
+                collect(first, &mut waiting, &mut spans).await.is_none(),
+                "{why}"
+            );
+            assert_eq!(spans.len(), expected, "{why}");
+            assert!(begin.elapsed() >= least, "{why}");
+            spans.clear();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_room_is_counted() {
+        let (sender, _waiting) = mpsc::channel(1);
+        let queue = Queue {
+            sender,
+            counts: Arc::default(),
+        };
+        for _ in 0..3 {
+            queue.push(span());
+        }
+        assert_eq!(queue.figures().dropped, 2);
+    }
 
     #[test]
     fn rejected_spans_are_read_in_both_forms() {

@@ -136,3 +136,36 @@ impl From<u16> for Value {
         Self::Number(number.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::context::Context;
+    use super::*;
+
+    #[test]
+    fn whatever_an_app_tells_is_masked() {
+        let context = Context::root(|_| true);
+        let mask = Mask::new(["x-api-key", "token"].map(str::to_owned));
+        for (key, value, shown) in [
+            ("x-api-key", "s3cret", "***"),
+            ("url.full", "/?a=1&token=s3cret", "/?a=1&token=***"),
+            ("note", "postgres://u:s3cret@h/d", "postgres://u:***@h/d"),
+            ("note", "nothing of the kind", "nothing of the kind"),
+        ] {
+            let span = Span {
+                trace: context.trace,
+                id: context.span,
+                parent: None,
+                name: "work".into(),
+                kind: Kind::Internal,
+                started: UNIX_EPOCH,
+                ended: UNIX_EPOCH,
+                attributes: vec![(key, value.into())],
+                failed: false,
+            };
+            let told = span.to_json(&mask);
+            let told = &told["attributes"][0]["value"]["stringValue"];
+            assert_eq!(told, shown, "{key} = {value}");
+        }
+    }
+}

@@ -211,6 +211,22 @@ fn without_a_place_to_verify_there_is_no_backup_unless_asked() {
     ));
 }
 
+#[test]
+fn what_cannot_be_restored_is_no_backup() {
+    let site = Site::new();
+    // It dumps well, and its rows fit nowhere but here.
+    site.database.execute(
+        "CREATE FUNCTION is_at_home() RETURNS bool LANGUAGE sql AS \
+         $$SELECT current_database() NOT LIKE 'unibody_scratch%'$$; \
+         CREATE TABLE shy (a int CHECK (is_at_home())); INSERT INTO shy VALUES (1)",
+    );
+    let refused = site.unibody(&["backup", "notes.dump"]).assert_status(1);
+    refused.assert_last_line(&["can't be restored", "shy"]);
+    assert_eq!(site.files(), [] as [&str; 0]);
+    site.unibody(&["backup", "--no-verify", "notes.dump"])
+        .assert_status(0);
+}
+
 /// Of every process on this machine.
 fn command_lines() -> Vec<String> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();

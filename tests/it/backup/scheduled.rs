@@ -123,6 +123,7 @@ async fn a_command_gets_it_and_its_failure_is_told_and_made_good() {
     assert!(failed["last"].is_null());
     std::fs::create_dir(&sink).unwrap();
     let good = until(&server, |status| !status["last"].is_null()).await;
+    assert!(good["last_error"].is_null(), "made good: {good}");
     let name = good["last"]["name"].as_str().unwrap();
     let rehearsed = server
         .command(&["backup", "rehearse", &format!("sink/{name}")])

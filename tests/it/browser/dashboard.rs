@@ -114,8 +114,7 @@ fn an_upstream_that_goes_down_is_the_first_thing_one_reads() {
 
 #[test]
 fn a_page_says_since_when_it_hears_nothing_and_finds_back_by_itself() {
-    let mut server = admin().start();
-    server.keep_ports();
+    let mut server = admin().own_ports().start();
     let page = watch(&server);
     get(&server, "/healthz", 9);
     page.wait_for(&format!("{} !== '0'", headline("Requests")), &json!(true));

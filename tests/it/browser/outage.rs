@@ -4,12 +4,11 @@ use serde_json::json;
 
 use super::{browse, write_note};
 use crate::support::browser::Browser;
-use crate::support::server::Server;
+use crate::support::server::{Server, Setup};
 
 #[test]
 fn a_note_written_while_the_server_is_away_is_saved_when_it_is_back() {
-    let mut server = Server::start();
-    server.keep_ports();
+    let mut server = Setup::new().own_ports().start();
     let page = browse(&server);
     write_note(&page, "before", "");
     mark(&page);

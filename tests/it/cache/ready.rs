@@ -114,7 +114,7 @@ fn what_is_over_is_over_at_the_door() {
             assert_ne!(outcome(&answer), "hit");
             break;
         }
-        assert!(start.elapsed() < Duration::from_secs(5), "{}", answer.head);
+        assert!(start.elapsed() < PATIENCE, "{}", answer.head);
     }
     assert!(start.elapsed() > Duration::from_millis(500), "too early");
     assert_eq!(origin.asked("/c/x").len(), 2);

@@ -70,8 +70,7 @@ fn lost_by_metrics(server: &Server, reason: &str) -> u64 {
 
 #[test]
 fn nobody_waits_for_log_lines_that_cannot_be_written() {
-    let mut server = Setup::new().plain().admin().start();
-    server.keep_ports();
+    let mut server = Setup::new().plain().admin().own_ports().start();
     server.stop();
     let log = server.path("log");
     // A signal that is ignored stays ignored; by default this one ends the process.
@@ -126,8 +125,7 @@ fn nobody_waits_for_log_lines_that_cannot_be_written() {
 
 #[test]
 fn a_reader_of_the_log_that_is_gone_costs_lines_and_no_request() {
-    let mut server = Setup::new().plain().admin().start();
-    server.keep_ports();
+    let mut server = Setup::new().plain().admin().own_ports().start();
     server.stop();
     let mut command = server.command(&["serve"]);
     let mut running = Logging(command.stderr(Stdio::inherit()).spawn().unwrap());

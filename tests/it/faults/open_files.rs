@@ -50,6 +50,7 @@ async fn a_low_limit_is_raised_and_told_and_leaves_files_for_everything_but_conn
     assert_eq!(inside, 95, "the others are closed at once");
     first.send("GET /api/notes HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(first.answer().status, 200, "the pool has its files");
+    server.line_with("connections are refused");
     assert_eq!(count(&server, "connections are refused"), 1, "said once");
     drop(clients);
     // The places are free as soon as the server has seen the ends.

@@ -37,7 +37,7 @@ async fn a_level_lasts_as_long_as_it_is_wanted() {
     assert_eq!(get(&server).await, configured);
     assert!(!says_more(&mut server, 1));
 
-    let (status, level) = post(&server, &json!({ "level": "debug", "for": "2s" })).await;
+    let (status, level) = post(&server, &json!({ "level": "debug", "for": "1h" })).await;
     assert_eq!(status, StatusCode::OK, "{level}");
     assert_eq!(level["level"], "debug");
     assert_eq!(level["configured"], "info");
@@ -47,8 +47,11 @@ async fn a_level_lasts_as_long_as_it_is_wanted() {
     raw.send("this is no handshake\r\n\r\n");
     server.wait_for_line("TLS handshake failed");
 
+    post(&server, &json!({ "level": "debug", "for": "1s" })).await;
     server.wait_for_line("log.level is in force again");
     assert_eq!(get(&server).await, configured);
+    let told = server.log().matches("TLS handshake failed").count();
+    assert!(!says_more(&mut server, told + 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,11 @@
 //! What is known goes on: of clients, passwords, servers, files.
 
-use std::sync::Mutex;
 use std::sync::mpsc::channel;
+use std::sync::{Barrier, Mutex};
 
 use super::{get, says, site};
 use crate::support::raw::Raw;
+use crate::support::server::Server;
 use crate::support::upstream::Upstream;
 
 #[test]
@@ -104,6 +105,49 @@ fn another_number_of_kept_connections_costs_connections_and_no_request() {
 }
 
 #[test]
+fn another_number_of_kept_connections_is_in_force() {
+    // Both of a pair are under way at once, so each has a connection of its own.
+    let both = Barrier::new(2);
+    let upstream = Upstream::scripted(move |connection| {
+        while connection.request().is_some() {
+            both.wait();
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let route = "[[route]]\npath = \"/\"\nupstream = \"backend\"\n";
+    let tables = format!("{}{route}", upstream.table("keepalive = 1"));
+    let server = site("workers = 1", &tables);
+    let clients = || [(); 2].map(|()| Raw::connect(server.http.unwrap()));
+    let pair = |clients: &mut [Raw; 2]| {
+        for client in &mut *clients {
+            client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        }
+        let mut connections = [(); 2].map(|()| upstream.request().connection);
+        for client in clients {
+            assert_eq!(client.answer().status, 200);
+        }
+        connections.sort_unstable();
+        connections
+    };
+    let mut before = clients();
+    let mut last = pair(&mut before);
+    for _ in 0..5 {
+        let next = pair(&mut before);
+        assert_ne!(next, last, "there is room for one");
+        last = next;
+    }
+    server.rewrite("keepalive = 1", "keepalive = 8");
+    server.reload();
+    // Who is connected goes on with the connections that were kept for him.
+    let mut after = clients();
+    let kept = (0..20).any(|_| {
+        let before = std::mem::replace(&mut last, pair(&mut after));
+        before == last
+    });
+    assert!(kept, "there is room for both");
+}
+
+#[test]
 fn ready_answers_of_the_old_configuration_are_not_given() {
     let server = site("", &says("/", "old"));
     let mut connection = Raw::connect(server.http.unwrap());
@@ -130,6 +174,38 @@ fn the_access_log_follows() {
     assert_eq!(server.get("/?secret=hunter2").status, 200);
     let line = server.wait_for_line("secret");
     assert!(line.starts_with('{') && !line.contains("hunter2"), "{line}");
+}
+
+#[test]
+fn the_level_follows_unless_another_was_chosen() {
+    let log = "[log]\nlevel = \"info\"\n";
+    let mut server = site("", &format!("{log}{}", says("/", "here")));
+    let level = |server: &Server, arguments: &[&str]| {
+        let output = server.ask(&[&["log-level"], arguments].concat());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let debug_is_told = |server: &mut Server| {
+        let mut probe = Raw::connect(server.https.unwrap());
+        probe.send("this is no handshake\r\n\r\n");
+        server.wait_for_line("TLS handshake failed");
+    };
+    server.rewrite("\"info\"", "\"debug\"");
+    assert_eq!(server.reload(), "changed  log.level\n");
+    let said = level(&server, &[]);
+    assert!(said.contains("debug, as log.level says"), "{said}");
+    debug_is_told(&mut server);
+
+    level(&server, &["warn", "--for", "forever"]);
+    server.rewrite("\"debug\"", "\"unibody=debug\"");
+    server.reload();
+    let said = level(&server, &[]);
+    assert!(
+        said.contains("warn until the server ends; log.level is unibody=debug"),
+        "{said}"
+    );
+    let said = level(&server, &["--reset"]);
+    assert!(said.contains("unibody=debug, as log.level says"), "{said}");
+    debug_is_told(&mut server);
 }
 
 fn runtime() -> tokio::runtime::Runtime {

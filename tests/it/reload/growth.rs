@@ -12,6 +12,7 @@ use unibody::edge::{self, Sockets};
 use unibody::telemetry::Output;
 
 use super::{says, site};
+use crate::support::metrics::Metrics;
 use crate::support::server::{PATIENCE, Server};
 
 const RELOADS: usize = 50;
@@ -127,5 +128,30 @@ fn threads_and_open_files_do_not_grow() {
         // One of tokio's threads, or a descriptor on its way, may be there at the moment.
         let after = settled(before, || entries(&server, of));
         assert!(after <= before + 2, "{after} in {of}, before {before}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_kept_earlier_certificates_ends() {
+    const CHANGES: u32 = 20;
+    let server = site("", &says("/", "here"));
+    let tasks = async || Metrics::of(&server).await.value("unibody_runtime_tasks");
+    let before = tasks().await;
+    let mut hosts = "hosts = [\"localhost\"]".to_owned();
+    for number in 0..CHANGES {
+        let others = format!("hosts = [\"localhost\", \"{number}.test\"]");
+        server.rewrite(&hosts, &others);
+        server.reload();
+        hosts = others;
+    }
+    let begin = Instant::now();
+    loop {
+        let after = tasks().await;
+        // Some of connections come and go.
+        if after < before + f64::from(CHANGES / 2) {
+            break;
+        }
+        assert!(begin.elapsed() < PATIENCE, "{after} tasks, before {before}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

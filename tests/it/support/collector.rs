@@ -1,5 +1,7 @@
 //! A collector of traces: takes OTLP over HTTP as JSON, and gives back what it was told.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::Value;
 
 use super::upstream::{Received, Upstream};
@@ -23,6 +25,17 @@ impl Collector {
     /// One that answers so.
     pub fn answering(answer: &'static str) -> Self {
         Self(Upstream::answering(answer))
+    }
+
+    /// One that answers the first batch so, and takes all others.
+    pub fn answering_first(answer: &'static str) -> Self {
+        let is_first = AtomicBool::new(true);
+        Self(Upstream::scripted(move |connection| {
+            while connection.request().is_some() {
+                let is_first = is_first.swap(false, Ordering::Relaxed);
+                connection.send(if is_first { answer } else { TAKEN });
+            }
+        }))
     }
 
     /// `[telemetry]` with it, and further keys.

@@ -31,6 +31,8 @@ struct State {
     client: reqwest::Client,
     passed: watch::Sender<Vec<Passed>>,
     faults: Mutex<Vec<Fault>>,
+    /// Requests to paths that begin so wait.
+    held: watch::Sender<Option<String>>,
     renewal_info: Mutex<Option<Value>>,
     /// Of the directory's `meta`.
     profiles: Mutex<Option<Value>>,
@@ -70,6 +72,7 @@ impl FaultProxy {
             client: super::http::builder().http1_only().build().unwrap(),
             passed: watch::Sender::new(Vec::new()),
             faults: Mutex::default(),
+            held: watch::Sender::new(None),
             renewal_info: Mutex::default(),
             profiles: Mutex::default(),
             open: watch::Sender::new(true),
@@ -119,6 +122,11 @@ impl FaultProxy {
         });
     }
 
+    /// Lets requests to paths that begin with `path` through only after [`heal`](Self::heal).
+    pub fn hold(&self, path: &str) {
+        self.state.held.send_replace(Some(path.to_owned()));
+    }
+
     /// Refuses connections, until [`open`](Self::open).
     pub async fn close(&self) {
         self.state.open.send_replace(false);
@@ -141,6 +149,7 @@ impl FaultProxy {
     /// Breaks nothing any more.
     pub fn heal(&self) {
         self.state.faults.lock().unwrap().clear();
+        self.state.held.send_replace(None);
     }
 
     /// Suggests a window for the renewal of every certificate, and why.
@@ -215,6 +224,16 @@ impl State {
                 std::future::pending::<()>().await;
             }
             return fault.answer();
+        }
+        let is_through = |held: &Option<String>| {
+            let path = held.as_deref();
+            path.is_none_or(|path| !request.path.starts_with(path))
+        };
+        let mut held = self.held.subscribe();
+        if !is_through(&held.borrow_and_update()) {
+            self.note(&request);
+            // The sender is ours.
+            let _ = held.wait_for(is_through).await;
         }
         if let Some(info) = self.renewal_info(&request) {
             return info;

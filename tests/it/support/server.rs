@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use super::command::free_port;
 use super::database::{TestDatabase, make_traversable};
 
 /// How long anything may take before the test gives up on it.
@@ -19,6 +20,9 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A free port for the server, and that port for the commands that ask it.
 const ADMIN: &str = "${ADMIN:-127.0.0.1:0}";
+
+/// A free port.
+const FREE: &str = "127.0.0.1:0";
 
 /// Where a server's directory has a program of its own, if it has one.
 pub const PROGRAM: &str = "unibody";
@@ -49,6 +53,7 @@ pub struct Setup {
     server: String,
     is_plain: bool,
     admin: bool,
+    has_own_ports: bool,
     database: Choice,
     directory: TempDir,
     environment: Vec<(String, String)>,
@@ -81,10 +86,18 @@ impl Setup {
             server: String::new(),
             is_plain: false,
             admin: false,
+            has_own_ports: false,
             database: Choice::Own,
             directory,
             environment: Vec::new(),
         }
+    }
+
+    /// On ports that the system gives to nobody, not even while the server is down: a restart gets the
+    /// same ones.
+    pub fn own_ports(mut self) -> Self {
+        self.has_own_ports = true;
+        self
     }
 
     /// With an admin listener on a free port.
@@ -158,7 +171,12 @@ impl Setup {
 
     /// The same with another command in its place.
     pub fn spawn_as(mut self, how: impl FnOnce(Command) -> Command) -> Server {
-        std::fs::write(self.directory.path().join("config.toml"), self.toml()).unwrap();
+        let mut toml = self.toml();
+        while self.has_own_ports && toml.contains(FREE) {
+            let own = format!("127.0.0.1:{}", free_port());
+            toml = toml.replacen(FREE, &own, 1);
+        }
+        std::fs::write(self.directory.path().join("config.toml"), toml).unwrap();
         let mut database = None;
         match self.database {
             Choice::Own => database = Some(TestDatabase::new()),
@@ -280,12 +298,13 @@ impl Server {
         server
     }
 
-    /// Writes the ports it was given into `config.toml`, so that a restart gets the same ones.
+    /// Writes the ports it was given into `config.toml`, for others that read it while it runs. A server
+    /// that is to get the same ones after a stop needs [its own](Setup::own_ports).
     pub fn keep_ports(&self) {
         let path = self.path("config.toml");
         let mut config = std::fs::read_to_string(&path).unwrap();
         for address in [self.http, self.https, self.admin].into_iter().flatten() {
-            config = config.replacen("127.0.0.1:0", &address.to_string(), 1);
+            config = config.replacen(FREE, &address.to_string(), 1);
         }
         std::fs::write(path, config).unwrap();
     }

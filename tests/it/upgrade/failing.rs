@@ -84,6 +84,10 @@ fn whatever_fails_is_told_and_costs_nothing() {
         let answer = kept.answer();
         assert_eq!(answer.status, 200, "{what}");
         assert_ne!(answer.header("connection"), Some("close"), "{what}");
+        // Whatever it was, it is gone.
+        for other in running(&server.path(PROGRAM)).filter(|other| *other != pid) {
+            wait_for_end(other);
+        }
         restore();
     }
     // And then it goes well.
@@ -215,6 +219,18 @@ fn a_stop_ends_an_upgrade_that_is_under_way_and_both_processes() {
     let status = server.ends_within(PATIENCE).unwrap();
     assert_eq!((status.code(), status.signal()), (Some(0), None));
     wait_for_end(child);
+}
+
+/// Processes whose command line names `program`.
+fn running(program: &Path) -> impl Iterator<Item = Pid> {
+    let program = program.display().to_string();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes.filter_map(move |process| {
+        let pid = process.file_name().to_str()?.parse().ok()?;
+        let words = std::fs::read(process.path().join("cmdline")).ok()?;
+        let is_it = String::from_utf8_lossy(&words).contains(&program);
+        is_it.then(|| Pid::from_raw(pid))
+    })
 }
 
 fn get(server: &Server, path: &str) -> u16 {

@@ -25,7 +25,7 @@ fn sigquit_hands_over_to_a_new_process() {
     server.is_succeeded_by(new);
     wait_for_end(old);
     assert_eq!(get(&server), 200);
-    assert!(server.log().contains("every request was finished"));
+    server.line_with("every request was finished");
 }
 
 #[test]

@@ -135,6 +135,10 @@ async fn twenty_upgrades_in_a_row_fail_no_request() {
             server.wait_for_line(&last);
         }
     }
+    // What ended processes have written may still be on its way.
+    while server.log().matches("every request was finished").count() < UPGRADES {
+        server.wait_for_line("every request was finished");
+    }
     let log = server.log();
     for (path, asked) in NUMBERED.into_iter().zip(asked) {
         for number in 0..asked {
@@ -203,7 +207,7 @@ async fn what_is_under_way_is_finished_by_the_process_that_began_it() {
     // It was begun when nobody knew that it would be the last, so the connection would stay.
     drop(download);
     wait_for_end(old);
-    assert!(server.log().contains("every request was finished"));
+    server.line_with("every request was finished");
     assert_all_there_once(&server, &["late".to_owned()]).await;
 }
 

@@ -1,9 +1,14 @@
 //! What outlives the processes: the embedded database, and what must be there again at once.
 
+use std::process::Stdio;
+
 use nix::unistd::Pid;
 
-use super::{is_running, setup, upgrade, wait_for_end};
+use super::{is_running, setup, succeeded, upgrade, wait_for_end};
 use crate::support::api::Api;
+use crate::support::collector::{Collector, Span};
+use crate::support::pebble::Pebble;
+use crate::support::raw::Raw;
 use crate::support::server::Server;
 
 fn postmaster(server: &Server) -> Option<Pid> {
@@ -40,4 +45,49 @@ async fn the_embedded_database_runs_on_and_keeps_every_note() {
     assert_eq!(log.matches("starting PostgreSQL").count(), 1, "{log}");
     let server = server.restart();
     assert_eq!(Api::http1(&server).titles().await, expected);
+}
+
+#[test]
+fn the_last_spans_of_the_old_process_are_told() {
+    let collector = Collector::start();
+    let mut server = setup("drain = \"20s\"", &collector.table("")).start();
+    let mut kept = Raw::connect(server.http.unwrap());
+    let mut ask = |path: &str| {
+        kept.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        assert_eq!(kept.answer().status, 200);
+    };
+    ask("/healthz?first");
+    let old = server.pid();
+    upgrade(&mut server);
+    ask("/healthz?last");
+    wait_for_end(old);
+    let spans = collector.spans();
+    for query in ["first", "last"] {
+        let told = |span: &Span| span.attribute("url.query") == query;
+        assert!(spans.iter().any(told), "{query}: {spans:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_finished_by_the_process_that_began_it() {
+    const NAME: &str = "one.test";
+    let ca = Pebble::setup().start().await;
+    ca.proxy.hold("/chalZ/");
+    let mut server = ca.server(&[NAME], &["tls-alpn-01"]).admin().start();
+    ca.proxy.seen("/chalZ/", 1).await;
+    let old = server.pid();
+    let mut upgrade = server.command(&["upgrade"]);
+    upgrade.env("ADMIN", server.admin.unwrap().to_string());
+    let upgrade = upgrade.stdout(Stdio::piped()).spawn().unwrap();
+    server.wait_for_line("taking over from the running process");
+    // The last that a new process says before it is ready.
+    server.wait_for_line("listening");
+    // The CA comes back now, to a proof that only the old one has.
+    ca.proxy.heal();
+    let upgraded = upgrade.wait_with_output().unwrap();
+    assert!(upgraded.status.success(), "{}", server.log());
+    succeeded(&mut server, &String::from_utf8(upgraded.stdout).unwrap());
+    wait_for_end(old);
+    ca.handshake(NAME).await.unwrap();
+    assert_eq!(ca.proxy.count("/order-plz"), 1, "{}", server.log());
 }

@@ -4,9 +4,11 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 
+use nix::sys::signal::Signal;
+
 use super::{setup, upgrade, wait_for_end};
 use crate::support::raw::Raw;
-use crate::support::server::{PATIENCE, Server, Setup, through};
+use crate::support::server::{PATIENCE, PROGRAM, Server, Setup, through};
 
 /// What stands for systemd: the socket that it listens on.
 fn manager(setup: &Setup) -> (UnixDatagram, String) {
@@ -50,6 +52,30 @@ fn systemd_is_told_who_serves() {
     }
     server.stop();
     told(&manager, "STOPPING=1");
+}
+
+#[test]
+fn systemd_is_told_of_each_reload_and_of_an_upgrade_that_failed() {
+    let setup = setup("", "");
+    let (manager, path) = manager(&setup);
+    let server = setup.environment("NOTIFY_SOCKET", &path).start();
+    told(&manager, "READY=1");
+    let config = server.path("config.toml");
+    let good = std::fs::read_to_string(&config).unwrap();
+    for (text, why) in [
+        (good.clone(), "the same again"),
+        (good.replace("[tls]", "[tsl]"), "a mistake"),
+    ] {
+        std::fs::write(&config, text).unwrap();
+        server.signal(Signal::SIGHUP);
+        let begun = told(&manager, "RELOADING=1");
+        assert!(begun.contains("MONOTONIC_USEC="), "{why}: {begun}");
+        told(&manager, "READY=1");
+    }
+    std::fs::write(&config, good).unwrap();
+    std::fs::remove_file(server.path(PROGRAM)).unwrap();
+    server.signal(Signal::SIGQUIT);
+    told(&manager, "STATUS=serving; the last upgrade failed");
 }
 
 #[test]
