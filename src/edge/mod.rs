@@ -287,7 +287,8 @@ impl Running {
         for leaving in &self.leaving {
             leaving.hurry();
         }
-        join_all(self.listening.into_iter().map(Listening::close)).await;
+        let listening = self.listening.into_iter();
+        join_all(listening.map(|listening| listening.close(drain))).await;
         // What is still there after the deadline is cut by the end of the runtime.
         let _ = timeout(drain, self.edge.connections.all_closed()).await;
         if let Some(traces) = &self.edge.traces {

@@ -15,6 +15,7 @@ mod reset;
 mod simple;
 #[cfg(test)]
 mod tests;
+mod websocket;
 mod wire;
 
 use std::pin::{Pin, pin};
