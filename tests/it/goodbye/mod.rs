@@ -1,6 +1,7 @@
 //! What goes on without an end is told to begin anew elsewhere when its server ends, and the server
 //! doesn't wait for the rest of `server.drain`.
 
+mod event_streams;
 mod websockets;
 
 use std::time::{Duration, Instant};

@@ -128,6 +128,11 @@ impl Wire {
         self.farewell.has_begun()
     }
 
+    /// How the connection comes to its end.
+    pub(in crate::edge) fn farewell(&self) -> &Arc<Farewell> {
+        &self.farewell
+    }
+
     /// What has been read of the next head, and perhaps more.
     pub(super) fn ahead(&self) -> &[u8] {
         &self.ahead
