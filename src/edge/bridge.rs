@@ -15,19 +15,20 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{FutureExt, stream};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
-use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, StreamBody};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tower::ServiceExt;
 use tracing::Instrument;
 
 use super::Edge;
+use super::connection::farewell_of;
+use super::event_stream::until_its_turn;
 use super::exchange::Exchange;
 use super::outgoing::Changes;
 use super::reply::{self, Answer, Body, BodyError, Inflow};
@@ -48,7 +49,7 @@ pub(super) async fn answer(session: &mut Session, exchange: &Exchange, edge: &Ed
             (response, spent) = &mut handler => {
                 on_database = spent;
                 match response {
-                    Ok(Ok(response)) => break translate(session, response, edge),
+                    Ok(Ok(response)) => break translate(session, response),
                     Ok(Err(never)) => match never {},
                     Err(_) => {
                         edge.panics.note(&exchange.id, "the app's handler");
@@ -106,39 +107,24 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
         .ok()
 }
 
-fn translate(session: &Session, response: Response<axum::body::Body>, edge: &Edge) -> Answer {
+fn translate(session: &Session, response: Response<axum::body::Body>) -> Answer {
     let is_head = session.req_header().method == Method::HEAD;
     let tells_length = response.headers().contains_key(header::CONTENT_LENGTH);
-    let has_events = is_event_stream(response.headers());
-    response.map(|body| match http_body::Body::size_hint(&body).exact() {
+    let farewell = farewell_of(session);
+    let (parts, body) = response.into_parts();
+    let body = match http_body::Body::size_hint(&body).exact() {
         // To HEAD the router has dropped the body already; no length told is one it didn't know.
         Some(0) if is_head && !tells_length => {
             Body::Stream(StreamBody::new(stream::empty()).boxed_unsync())
         }
         Some(0) => Body::Empty,
-        _ if has_events => Body::Stream(until_leaving(body, edge.leaving.subscribe())),
-        _ => Body::Stream(body.map_err(BodyError::from).boxed_unsync()),
-    })
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
-}
-
-/// Events have no end of their own. They end, between two of them, when the server does: an
-/// `EventSource` then connects again by itself, and finds whoever serves next.
-fn until_leaving(
-    body: axum::body::Body,
-    mut leaving: watch::Receiver<bool>,
-) -> UnsyncBoxBody<Bytes, BodyError> {
-    let leaving = Box::pin(async move {
-        // A sender that is gone means the same as one that says so.
-        let _ = leaving.wait_for(|leaving| *leaving).await;
-    });
-    let events = body.into_data_stream().take_until(leaving);
-    let frames = events.map(|event| event.map(Frame::data).map_err(BodyError::from));
-    StreamBody::new(frames).boxed_unsync()
+        _ => {
+            let method = &session.req_header().method;
+            let head = (parts.status, &parts.headers);
+            Body::Stream(until_its_turn(method, head, body, farewell.as_ref()))
+        }
+    };
+    Response::from_parts(parts, body)
 }
 
 /// Brings the request's body to the handler, then watches for a client that leaves.

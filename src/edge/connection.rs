@@ -16,7 +16,7 @@ use pingora_core::apps::ServerApp;
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::protocols::{ALPN, GetSocketDigest, Stream};
 use pingora_core::server::ShutdownWatch;
-use pingora_proxy::HttpProxy;
+use pingora_proxy::{HttpProxy, Session};
 use tokio::time::timeout;
 
 use super::client_address::is_trusted;
@@ -203,6 +203,16 @@ impl Connection {
                 "connection refused: server.max_connections_per_ip is reached"
             ),
         }
+    }
+}
+
+/// How the connection of `session` comes to its end, with all others of its listener; `None` where it
+/// is none of a client.
+pub(super) fn farewell_of(session: &Session) -> Option<Arc<Farewell>> {
+    let session = session.as_downstream();
+    match session.stream() {
+        Some(stream) => door::farewell_of(stream).cloned(),
+        None => http2::farewell_of(session.digest()?).cloned(),
     }
 }
 

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::cache::Look;
 use super::client_address::Proto;
+use super::event_stream::EventStream;
 use super::freshness::Freshness;
 use super::measure::{RouteCells, Running};
 use super::request_id::{self, X_REQUEST_ID};
@@ -53,6 +54,8 @@ pub(crate) struct Exchange {
     pub(crate) tries: Tries,
     /// What the cache is asked; `None` where the route has none.
     pub(crate) look: Option<Box<Look>>,
+    /// What the upstream sends may be an event stream, which ends when its connection has to.
+    pub(crate) events: Option<Arc<EventStream>>,
     /// How long the answer may be given again to the same question: `None` for never.
     pub(crate) freshness: Option<Freshness>,
     /// Counts the request while it runs.
@@ -79,9 +82,16 @@ impl Exchange {
             forwarded: 0,
             tries: Tries::default(),
             look: None,
+            events: None,
             freshness: None,
             _running: running,
         }
+    }
+
+    /// Whether the answer is an event stream that we have ended.
+    pub(crate) fn events_have_ended(&self) -> bool {
+        let events = self.events.as_ref();
+        events.is_some_and(|events| events.has_ended())
     }
 
     /// What answers the request, once it is routed.

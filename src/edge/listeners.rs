@@ -259,8 +259,10 @@ impl Listening {
         self.farewell
     }
 
-    /// Stops accepting, and ends the connections that ask nothing. The others end with their answer.
-    pub(super) async fn close(self) {
+    /// Stops accepting, and ends the connections that ask nothing. The others end with their answer,
+    /// those that have none within a part of `drain`.
+    pub(super) async fn close(self, drain: Duration) {
+        self.farewell.part(drain);
         self.farewell.go_on_to(Stage::Leaving);
         self.stop.send_replace(true);
         // A listener that panicked has stopped as well; its panic is in the log.

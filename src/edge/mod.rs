@@ -8,7 +8,8 @@
 //! [`files`], the [`bridge`] to the app, a [`fixed`] answer or an [`upstream`] (or what it has answered before: [`cache`]) answer it through
 //! [`reply`]; [`compression`] and [`security_headers`] work on every answer, [`access_log`] tells
 //! of it, [`measure`] counts it, and [`trace`] tells a collector. [`reload`] puts another configuration in the place of this one while
-//! all that runs, and [`farewell`] is how the connections of a listener end that it takes away.
+//! all that runs, and [`farewell`] is how the connections of a listener end that it takes away (an
+//! [`event_stream`] between two events).
 
 pub(crate) mod access_log;
 mod acme_challenge;
@@ -21,6 +22,7 @@ pub(crate) mod compression;
 pub(crate) mod connection;
 mod door;
 pub(crate) mod error_page;
+mod event_stream;
 pub(crate) mod exchange;
 mod farewell;
 mod figures;
@@ -64,7 +66,6 @@ use axum::Router;
 use futures_util::future::join_all;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use self::access_log::AccessLog;
@@ -96,8 +97,6 @@ pub(crate) struct Edge {
     /// What routes with a cache keep, whatever the configuration becomes.
     pub(crate) cache: &'static cache::Cache,
     pub(crate) measures: &'static Measures,
-    /// True from the moment on when the server ends, or another process serves.
-    leaving: watch::Sender<bool>,
     panics: Panics,
     /// `None` where nobody wants traces.
     traces: Option<Tracer>,
@@ -214,7 +213,6 @@ pub fn prepare(
         connections: Connections::within(open_files::allowed()),
         access_log: ArcSwap::from_pointee(AccessLog::new(&config.log, output.clone())),
         measures,
-        leaving: watch::Sender::new(false),
         panics: Panics::default(),
         cache: cache::Cache::forever(config.server.workers),
         traces: Tracer::start(config)?,
@@ -261,10 +259,8 @@ impl Running {
         all.map(|listening| &listening.socket)
     }
 
-    /// Has every answer from here on be its connection's last, so that clients come anew; event streams
-    /// of the app end.
+    /// Has every answer from here on be its connection's last, so that clients come anew.
     pub fn say_farewell(&self) {
-        self.edge.leaving.send_replace(true);
         for listening in &self.listening {
             listening.say_farewell();
         }
@@ -287,11 +283,11 @@ impl Running {
     /// Stops accepting, lets running requests finish for at most `drain`, and returns how many
     /// connections had to be cut. Idle connections end at once.
     pub async fn stop(self, drain: Duration) -> usize {
-        self.edge.leaving.send_replace(true);
         for leaving in &self.leaving {
             leaving.hurry();
         }
-        join_all(self.listening.into_iter().map(Listening::close)).await;
+        let listening = self.listening.into_iter();
+        join_all(listening.map(|listening| listening.close(drain))).await;
         // What is still there after the deadline is cut by the end of the runtime.
         let _ = timeout(drain, self.edge.connections.all_closed()).await;
         if let Some(traces) = &self.edge.traces {

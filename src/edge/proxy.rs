@@ -22,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{StatusCode, header};
+use http::{Method, StatusCode, header};
 use pingora_cache::key::CacheKey;
 use pingora_cache::{CacheMeta, ForcedFreshness, HitHandler, RespCacheable};
 use pingora_core::modules::http::HttpModules;
@@ -34,6 +34,8 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, RangeType, Sess
 
 use super::access_log::Line;
 use super::compression::Compression;
+use super::connection::farewell_of;
+use super::event_stream::EventStream;
 use super::exchange::Exchange;
 use super::outgoing::Changes;
 use super::ready::{self, Recorder};
@@ -267,8 +269,15 @@ impl ProxyHttp for Proxy {
         match snapshot.destination(exchange.route.as_deref()) {
             Some(Destination::Upstream(forward)) => {
                 let wish = Wish::of(&session.req_header().headers, session.is_upgrade_req());
+                exchange.events = match wish {
+                    Wish::EventStream if session.req_header().method == Method::GET => {
+                        farewell_of(session).map(EventStream::awaited)
+                    }
+                    _ => None,
+                };
                 let (tries, client) = (&mut exchange.tries, exchange.client);
-                let peer = forward.upstream.begin(tries, client, wish).await?;
+                let events = exchange.events.as_ref();
+                let peer = forward.upstream.begin(tries, client, wish, events).await?;
                 if let Some(trace) = &mut exchange.trace {
                     trace.asks();
                 }
@@ -375,6 +384,9 @@ impl ProxyHttp for Proxy {
         upstream::remove_hop_by_hop(response);
         if !is_interim(response.status) {
             exchange.tries.answered();
+            if let Some(events) = &exchange.events {
+                events.begin(response.status, &response.headers);
+            }
             if let Some(trace) = &mut exchange.trace {
                 trace.answered(response.status.as_u16());
             }
@@ -414,6 +426,9 @@ impl ProxyHttp for Proxy {
         if let Some(look) = &mut exchange.look {
             look.count(session, body.as_ref().map_or(0, Bytes::len));
         }
+        if let Some(events) = &exchange.events {
+            events.pass(body);
+        }
         Ok(None)
     }
 
@@ -443,6 +458,13 @@ impl ProxyHttp for Proxy {
         error: &Error,
         exchange: &mut Exchange,
     ) -> FailToProxy {
+        if exchange.events_have_ended() && session.write_response_body(None, true).await.is_ok() {
+            session.shutdown().await;
+            return FailToProxy {
+                error_code: StatusCode::OK.as_u16(),
+                can_reuse_downstream: false,
+            };
+        }
         let status = upstream::status_of(error);
         let breaks_off = has_begun(session);
         if let Some(status) = status
@@ -473,6 +495,8 @@ impl ProxyHttp for Proxy {
         if session.subrequest_ctx.is_some() {
             return;
         }
+        // It was we who have broken it, and the client has seen no error.
+        let error = error.filter(|_| !exchange.events_have_ended());
         if error.is_none() {
             door::is_whole(session);
         }

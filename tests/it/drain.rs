@@ -295,8 +295,8 @@ fn everyone_is_let_go_when_they_wait_for_nothing_and_at_the_latest_when_time_is_
         ),
         ("a slow upload", slow_upload, Sees::TheEndInTime),
         ("a slow download", slow_download, Sees::TheEndInTime),
-        ("an event stream", events, Sees::TheEndInTime),
-        ("a WebSocket", websocket, Sees::TheEndInTime),
+        ("events, not asked for as such", events, Sees::TheEndInTime),
+        ("a WebSocket without frames", websocket, Sees::TheEndInTime),
         (
             "HTTP/2, half a body",
             |server| over_http2(server, true),

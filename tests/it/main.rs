@@ -23,6 +23,7 @@ mod durability;
 mod embedded;
 mod faults;
 mod files;
+mod goodbye;
 mod http2;
 mod logs;
 mod metrics;

@@ -15,6 +15,7 @@ mod reset;
 mod simple;
 #[cfg(test)]
 mod tests;
+mod websocket;
 mod wire;
 
 use std::pin::{Pin, pin};
@@ -36,7 +37,7 @@ use self::replay::Outcome;
 pub(super) use self::wire::Wire;
 use super::Edge;
 use super::connection::Peer;
-use super::farewell::Stage;
+use super::farewell::{Farewell, Stage};
 use super::proxy::Proxy;
 use super::ready::Tape;
 use crate::telemetry::request;
@@ -79,6 +80,12 @@ pub(super) fn is_http_10(session: &Session) -> bool {
 fn wire(session: &Session) -> Option<&Wire> {
     let stream = session.as_downstream().stream()?;
     (**stream).as_any().downcast_ref::<Wire>()
+}
+
+/// How the connection comes to its end that `stream` is.
+pub(super) fn farewell_of(stream: &Stream) -> Option<&Arc<Farewell>> {
+    let wire = (**stream).as_any().downcast_ref::<Wire>()?;
+    Some(wire.farewell())
 }
 
 /// What keeps the answer that is written to `stream`, if something does.

@@ -18,6 +18,7 @@ use http::StatusCode;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, handshake};
+use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{Digest, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
@@ -28,7 +29,7 @@ use self::replay::Outcome;
 use super::Edge;
 use super::connection::Peer;
 use super::door::Wire;
-use super::farewell::Stage;
+use super::farewell::{Farewell, Stage};
 use super::proxy::Proxy;
 use crate::telemetry::request;
 
@@ -58,7 +59,7 @@ pub(super) async fn serve(
     let digest = Arc::new(Digest {
         ssl_digest: stream.get_ssl_digest(),
         timing_digest: stream.get_timing_digest(),
-        proxy_digest: None,
+        proxy_digest: Some(Arc::new(ours(peer))),
         socket_digest: stream.get_socket_digest(),
     });
     let timeouts = edge.timeouts();
@@ -129,6 +130,20 @@ pub(super) async fn serve(
     // Streams notice that it is gone. Each still has its line to write, and counts as open until then.
     drop(connection);
     running.ended().await;
+}
+
+/// The one thing of ours that each of Pingora's sessions carries along; there is no proxy that has
+/// answered anything.
+fn ours(peer: &Peer) -> ProxyDigest {
+    let (nothing, ()) = http::Response::new(()).into_parts();
+    let farewell = Box::new(peer.farewell.clone());
+    ProxyDigest::new(Box::new(nothing.into()), Some(farewell))
+}
+
+/// How the connection with this digest comes to its end.
+pub(super) fn farewell_of(digest: &Digest) -> Option<&Arc<Farewell>> {
+    let ours = digest.proxy_digest.as_ref()?.user_data.as_ref()?;
+    ours.downcast_ref()
 }
 
 fn options() -> H2Options {

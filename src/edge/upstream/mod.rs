@@ -47,6 +47,7 @@ use self::past::Past;
 use self::peer::Peers;
 pub(crate) use self::peer::Wish;
 pub(crate) use self::tries::{Tries, Try};
+use super::event_stream::EventStream;
 use crate::config;
 
 /// The servers of one `[[upstream]]`, shared by all its routes.
@@ -137,6 +138,7 @@ impl Upstream {
         tries: &mut Tries,
         client: IpAddr,
         wish: Wish,
+        events: Option<&Arc<EventStream>>,
     ) -> Result<Box<HttpPeer>> {
         if self.endpoints.load().all.is_empty() {
             self.wait_for_names().await;
@@ -150,7 +152,7 @@ impl Upstream {
         let Some(endpoint) = endpoint else {
             return self.nobody();
         };
-        let (peer, flag) = self.peers.to_ask(&endpoint.peer, wish);
+        let (peer, flag) = self.peers.to_ask(&endpoint.peer, wish, events);
         tries.begin(self, endpoint, flag);
         Ok(peer)
     }

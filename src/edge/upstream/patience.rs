@@ -8,13 +8,16 @@
 //! goodbye. Both are awaited together and in random order, so an upstream that answers within
 //! microseconds loses its WebSocket now and then. [`Patient`] gives the other side its turn: after
 //! each write the first read waits for one more poll.
+//!
+//! And it ends an answer nowhere but where the upstream does, or an error. So [`Patient`] breaks a
+//! connection whose [event stream](crate::edge::event_stream) has to end.
 
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use std::{fmt, io};
 
 use async_trait::async_trait;
 use pingora_core::connectors::l4::Connect;
@@ -26,6 +29,9 @@ use pingora_core::{Error, ErrorType, Result};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::edge::event_stream::EventStream;
+use crate::edge::farewell::Turn;
+
 /// Makes the one [`Patient`] connection of a request.
 #[derive(Debug)]
 pub(super) struct Patiently {
@@ -33,6 +39,8 @@ pub(super) struct Patiently {
     pub(super) for_head: Duration,
     /// Whether that is there.
     pub(super) answered: Arc<AtomicBool>,
+    /// What breaks the connection when it has to end, if something does.
+    pub(super) events: Option<Arc<EventStream>>,
 }
 
 #[async_trait]
@@ -69,6 +77,8 @@ impl Patiently {
             has_written: false,
             for_head: self.for_head,
             answered: self.answered.clone(),
+            events: self.events.clone(),
+            turn: None,
             deadline: Box::pin(sleep(self.for_head)),
         }
     }
@@ -76,12 +86,13 @@ impl Patiently {
 
 /// A connection whose first read after a write is put off by one poll, and that is only patient once
 /// the head of the answer is there.
-#[derive(Debug)]
 struct Patient<S> {
     inner: S,
     has_written: bool,
     for_head: Duration,
     answered: Arc<AtomicBool>,
+    events: Option<Arc<EventStream>>,
+    turn: Option<Turn>,
     deadline: Pin<Box<Sleep>>,
 }
 
@@ -103,6 +114,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         if std::mem::take(&mut self.has_written) {
             context.waker().wake_by_ref();
             return Poll::Pending;
+        }
+        let this = &mut *self;
+        if let Some(events) = &this.events
+            && events.poll_end(&mut this.turn, context).is_ready()
+        {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         match Pin::new(&mut self.inner).poll_read(context, buffer) {
             Poll::Pending if !self.answered.load(Ordering::Relaxed) => {
@@ -134,6 +151,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Patient<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Patient").field(&self.inner).finish()
     }
 }
 

@@ -15,6 +15,7 @@ use pingora_core::utils::tls::{WrappedX509, parse_x509};
 
 use super::patience::Patiently;
 use crate::config::{self, CaFile, UpstreamProtocol};
+use crate::edge::event_stream::EventStream;
 
 /// Requests at once on one HTTP/2 connection to a server.
 const STREAMS: usize = 64;
@@ -109,12 +110,13 @@ impl Peers {
         Ok(self.prepared(peer, UpstreamProtocol::Http))
     }
 
-    /// `prepared` as a request with this wish needs it; where it brings a flag, that is to be set
+    /// `prepared` as a request with this wish, which `events` may come of, needs it; where it brings a flag, that is to be set
     /// once the head of the answer is there.
     pub(super) fn to_ask(
         &self,
         prepared: &HttpPeer,
         wish: Wish,
+        events: Option<&Arc<EventStream>>,
     ) -> (Box<HttpPeer>, Option<Arc<AtomicBool>>) {
         let mut peer = Box::new(prepared.clone());
         if wish == Wish::Answer {
@@ -124,14 +126,19 @@ impl Peers {
             return (peer, None);
         }
         peer.options.read_timeout = Some(self.stream_timeout);
-        // On a connection with other streams there is nothing to tell them apart by.
         if peer.options.alpn.get_min_http_version() == 2 {
-            return (peer, None);
+            // On a connection with other streams there is nothing to tell them apart by.
+            if events.is_none() {
+                return (peer, None);
+            }
+            // Pingora would keep a connection with room for more, for a request that never comes.
+            peer.options.max_h2_streams = 1;
         }
         let answered = Arc::new(AtomicBool::new(false));
         peer.options.custom_l4 = Some(Arc::new(Patiently {
             for_head: self.read_timeout,
             answered: answered.clone(),
+            events: events.cloned(),
         }));
         self.set_apart(&mut peer);
         (peer, Some(answered))

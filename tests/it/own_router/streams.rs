@@ -52,12 +52,12 @@ const PIECES: [&str; 3] = ["data: one\n\n", "data: two\n\n", "data: three\n\n"];
 fn an_event_stream_ends_in_order_when_the_server_leaves_and_no_other_does() {
     for (path, ends) in [("/events", true), ("/text", false)] {
         let (router, pieces) = streaming();
-        let edge = Edge::serve(router);
+        let mut edge = Edge::serve(router);
         let mut raw = Raw::connect(edge.http);
         raw.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         pieces.blocking_send(PIECES[0]).unwrap();
         read_until(&mut raw, PIECES[0]);
-        edge.say_farewell();
+        edge.hand_over();
         if !ends {
             pieces.blocking_send(PIECES[1]).unwrap();
             read_until(&mut raw, PIECES[1]);

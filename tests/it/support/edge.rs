@@ -13,10 +13,12 @@ use unibody::edge::listeners::AtHand;
 use unibody::edge::{self, Figures, Running, Sockets};
 use unibody::telemetry::Output;
 
+use super::server::PATIENCE;
+
 /// An edge that serves until it is dropped, on a runtime of its own, so that tests may block.
 pub struct Edge {
     runtime: Option<Runtime>,
-    running: Running,
+    running: Option<Running>,
     _directory: TempDir,
     /// Its plain listener.
     pub http: SocketAddr,
@@ -73,21 +75,23 @@ impl Edge {
         drop(entered);
         Self {
             runtime: Some(runtime),
-            running,
+            running: Some(running),
             _directory: directory,
             http,
             https,
         }
     }
 
-    /// Has it serve nobody anew.
-    pub fn say_farewell(&self) {
-        self.running.say_farewell();
+    /// Leaves its clients to another process.
+    pub fn hand_over(&mut self) {
+        let running = self.running.take().expect("it serves");
+        let runtime = self.runtime.as_ref().expect("it is not dropped");
+        runtime.spawn(running.hand_over(PATIENCE));
     }
 
     /// What it counts.
     pub fn figures(&self) -> Figures {
-        self.running.figures()
+        self.running.as_ref().expect("it serves").figures()
     }
 
     /// The URL of `path` on the TLS listener.

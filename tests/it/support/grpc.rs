@@ -19,6 +19,7 @@ use super::server::PATIENCE;
 /// | `/echo` | each message as it comes, then trailers |
 /// | `/fail` | trailers only: the head is the end |
 /// | `/break` | a message, then the stream is reset |
+/// | `/events` | an event, and then nothing more |
 /// | `/refuse` | the stream is refused: nothing was begun |
 /// | `/wait` | none, for as long as the client waits |
 pub struct Grpc {
@@ -98,6 +99,12 @@ async fn respond(
         "/fail" => {
             let head = head.header("grpc-status", "12").body(()).unwrap();
             answer.send_response(head, true)?;
+        }
+        "/events" => {
+            let head = Response::builder().header("content-type", "text/event-stream");
+            let mut events = answer.send_response(head.body(()).unwrap(), false)?;
+            events.send_data("id: 1\ndata: 1\n\n".into(), false)?;
+            std::future::poll_fn(|context| events.poll_reset(context)).await?;
         }
         "/refuse" => answer.send_reset(Reason::REFUSED_STREAM),
         "/wait" => drop(std::future::poll_fn(|context| answer.poll_reset(context)).await),

@@ -23,7 +23,7 @@ hosts = ["localhost", "127.0.0.1"]
 "#;
 
 /// A server whose program is a link that a test may turn elsewhere.
-fn setup(server: &str, tables: &str) -> Setup {
+pub(crate) fn setup(server: &str, tables: &str) -> Setup {
     let setup = Setup::new().admin().config(&format!(
         "{LISTENERS}{server}\n[tls]\nredirect = false\n{tables}\n"
     ));
@@ -48,7 +48,7 @@ fn write_program(directory: &Path, script: &str) {
 }
 
 /// Has a new process take over; returns its id.
-fn upgrade(server: &mut Server) -> Pid {
+pub(crate) fn upgrade(server: &mut Server) -> Pid {
     let old = server.pid();
     let asked = server.ask(&["upgrade", "--watch", "200ms"]);
     let said = String::from_utf8_lossy(&asked.stdout).into_owned();
@@ -89,7 +89,7 @@ fn assert_refused(asked: &Output, pid: Pid, reasons: &[&str]) {
 }
 
 /// Waits until the process has ended, whosever child it is.
-fn wait_for_end(pid: Pid) {
+pub(crate) fn wait_for_end(pid: Pid) {
     let begin = std::time::Instant::now();
     while is_running(pid) {
         assert!(

@@ -5,6 +5,7 @@ mod head;
 mod head_properties;
 mod host;
 mod request_line;
+mod websocket;
 mod wire;
 
 use super::head::{Framing, Reading, read};

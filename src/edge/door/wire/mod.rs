@@ -9,10 +9,14 @@
 //! - **What has been written leaves before anybody waits for the client.** Pingora flushes a body of
 //!   known length at its end only, and a handler may take its time between two pieces.
 //! - **A client that stops reading is cut** when no write has been accepted for `write_idle`.
+//! - **A WebSocket is told when it is over** ([`websocket`](super::websocket)); Pingora would cut it.
 //! - **A client that still sends when we are done is listened to for a moment** before the
 //!   connection closes, or the kernel would reset it and our answer with it.
 //! - **An answer to HTTP/1.0 that breaks off doesn't end like a whole one**: the connection is
 //!   [`reset`].
+
+mod digests;
+mod frames;
 
 use std::future::Future;
 use std::io;
@@ -25,17 +29,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
-use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_core::protocols::tls::{SslDigest, TlsRef};
-use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    Stream, TimingDigest, UniqueID, UniqueIDType,
-};
+use pingora_core::protocols::{Shutdown, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::head::Framing;
 use super::reset;
+use super::websocket::WebSocket;
 use crate::edge::farewell::Farewell;
 use crate::edge::ready::Tape;
 
@@ -71,6 +71,8 @@ pub(in crate::edge) struct Wire {
     closing: Closing,
     /// Whether an end of the connection here and now would look like that of the answer.
     misleads: AtomicBool,
+    /// What the running request asks for, or has become.
+    websocket: Option<Box<WebSocket>>,
     farewell: Arc<Farewell>,
 }
 
@@ -99,6 +101,7 @@ impl Wire {
             backlog: Arc::default(),
             closing: Closing::Plain,
             misleads: AtomicBool::new(false),
+            websocket: None,
             farewell,
         }
     }
@@ -123,6 +126,11 @@ impl Wire {
     /// Whether the connection ends with the answer it is waiting for.
     pub(super) fn is_at_its_end(&self) -> bool {
         self.farewell.has_begun()
+    }
+
+    /// How the connection comes to its end.
+    pub(in crate::edge) fn farewell(&self) -> &Arc<Farewell> {
+        &self.farewell
     }
 
     /// What has been read of the next head, and perhaps more.
@@ -190,6 +198,8 @@ impl Wire {
     /// Takes the head off and opens the wire for its body.
     pub(super) fn begin(&mut self, head_length: usize, body: Framing) -> BytesMut {
         self.body = body;
+        self.websocket = (body == Framing::Upgrade)
+            .then(|| Box::new(WebSocket::asked_for(self.farewell.turn())));
         if self.ahead.len() == head_length {
             // Not split: the buffer stays the head's alone, and Pingora needs no copy of it.
             std::mem::take(&mut self.ahead)
@@ -217,6 +227,7 @@ impl Wire {
     pub(super) fn end(&mut self) -> Option<Tape> {
         self.is_whole();
         self.body = Framing::Length(0);
+        self.websocket = None;
         self.tape.take()
     }
 
@@ -312,7 +323,8 @@ impl AsyncRead for Wire {
         let allowed = match this.body {
             Framing::Length(0) => return this.poll_watch(context),
             Framing::Length(rest) => usize::try_from(rest).unwrap_or(usize::MAX),
-            Framing::Chunked | Framing::Upgrade => usize::MAX,
+            Framing::Upgrade => return this.poll_read_frames(context, buffer),
+            Framing::Chunked => usize::MAX,
         };
         let before = buffer.filled().len();
         if !this.ahead.is_empty() {
@@ -342,7 +354,11 @@ impl AsyncWrite for Wire {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.unflushed = true;
-        let write = Pin::new(&mut self.inner).poll_write(context, bytes);
+        let write = if self.websocket.is_some() {
+            self.poll_write_frames(context, bytes)
+        } else {
+            Pin::new(&mut self.inner).poll_write(context, bytes)
+        };
         if let (Some(tape), Poll::Ready(Ok(written))) = (&mut self.tape, &write) {
             tape.take(&bytes[..*written]);
         }
@@ -376,6 +392,10 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.websocket.is_some() {
+            let first = slices.iter().find(|slice| !slice.is_empty());
+            return self.poll_write(context, first.map_or(&[], |slice| slice));
+        }
         self.unflushed = true;
         let write = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
         if let (Some(tape), Poll::Ready(Ok(written))) = (&mut self.tape, &write) {
@@ -419,45 +439,5 @@ impl std::fmt::Debug for Wire {
             .field("body", &self.body)
             .field("ended", &self.ended)
             .finish_non_exhaustive()
-    }
-}
-
-impl UniqueID for Wire {
-    fn id(&self) -> UniqueIDType {
-        self.inner.id()
-    }
-}
-
-impl Ssl for Wire {
-    fn get_ssl(&self) -> Option<&TlsRef> {
-        self.inner.get_ssl()
-    }
-
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.inner.get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.inner.selected_alpn_proto()
-    }
-}
-
-impl Peek for Wire {}
-
-impl GetTimingDigest for Wire {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.inner.get_timing_digest()
-    }
-}
-
-impl GetProxyDigest for Wire {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.inner.get_proxy_digest()
-    }
-}
-
-impl GetSocketDigest for Wire {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.inner.get_socket_digest()
     }
 }

@@ -1,0 +1,74 @@
+//! What goes on without an end is told to begin anew elsewhere when its server ends, and the server
+//! doesn't wait for the rest of `server.drain`.
+
+mod event_streams;
+mod websockets;
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use crate::support::server::{Server, Setup};
+use crate::upgrade::{self, wait_for_end};
+
+/// Nobody waits so long here.
+const DRAIN: &str = "drain = \"10m\"";
+/// What the end of a process may take on a busy machine.
+const SOON: Duration = Duration::from_secs(15);
+
+/// How a process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    Sigterm,
+    Upgrade,
+}
+
+/// A process that was asked to end.
+struct Ending {
+    pid: Pid,
+    how: How,
+    asked: Instant,
+}
+
+fn setup(upstream: &str) -> Setup {
+    upgrade::setup(
+        DRAIN,
+        &format!("{upstream}\n[[route]]\npath = \"/\"\nupstream = \"backend\"\n"),
+    )
+}
+
+impl How {
+    fn end(self, server: &mut Server) -> Ending {
+        let ending = Ending {
+            pid: server.pid(),
+            how: self,
+            asked: Instant::now(),
+        };
+        match self {
+            Self::Sigterm => server.signal(Signal::SIGTERM),
+            Self::Upgrade => {
+                upgrade::upgrade(server);
+            }
+        }
+        ending
+    }
+}
+
+impl Ending {
+    /// Asserts that it has ended soon, with nobody cut.
+    fn assert_in_order(self, server: &mut Server) {
+        let how = self.how;
+        match how {
+            How::Sigterm => assert!(server.wait().success()),
+            How::Upgrade => wait_for_end(self.pid),
+        }
+        let took = self.asked.elapsed();
+        assert!(took < SOON, "{how:?}: {took:?}");
+        let log = server.log();
+        assert!(log.contains("every request was finished"), "{how:?}: {log}");
+        for complaint in ["connections cut", "request failed", "ejected", "panicked"] {
+            assert!(!log.contains(complaint), "{how:?}: {log}");
+        }
+    }
+}
