@@ -61,8 +61,7 @@ fn key(code: &str) -> Option<&str> {
         && path
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || b"._*".contains(&byte))
-        && !path.ends_with(".md")
-        && !path.ends_with(".rs");
+        && ![".md", ".rs"].iter().any(|end| path.ends_with(end));
     is_key.then_some(path)
 }
 
