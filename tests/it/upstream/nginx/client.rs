@@ -14,7 +14,10 @@ impl Socket for TcpStream {}
 impl Socket for UnixStream {}
 
 /// A connection to either.
-pub struct Client(BufReader<Box<dyn Socket>>);
+pub struct Client {
+    connect: Box<dyn Fn() -> Box<dyn Socket>>,
+    stream: BufReader<Box<dyn Socket>>,
+}
 
 /// What came of an exchange.
 pub struct Exchanged {
@@ -35,15 +38,27 @@ pub struct Answer {
 
 impl Client {
     pub fn of_nginx(socket: &Path) -> Self {
-        let stream = UnixStream::connect(socket).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self(BufReader::new(Box::new(stream)))
+        let socket = socket.to_owned();
+        Self::over(move || {
+            let stream = UnixStream::connect(&socket).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            Box::new(stream)
+        })
     }
 
     pub fn of(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self(BufReader::new(Box::new(stream)))
+        Self::over(move || {
+            let stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            Box::new(stream)
+        })
+    }
+
+    fn over(connect: impl Fn() -> Box<dyn Socket> + 'static) -> Self {
+        Self {
+            stream: BufReader::new(connect()),
+            connect: Box::new(connect),
+        }
     }
 
     pub fn run(mut self, exchange: &Exchange) -> Exchanged {
@@ -54,7 +69,8 @@ impl Client {
         for step in &exchange.steps {
             match step {
                 // A server that has closed already is no failure: the answer tells.
-                Step::Send(bytes) => drop(self.0.get_mut().write_all(bytes)),
+                Step::Send(bytes) => drop(self.stream.get_mut().write_all(bytes)),
+                Step::Anew => self.stream = BufReader::new((self.connect)()),
                 Step::Interim => {
                     let Some(answer) = self.answer(true) else {
                         return exchanged;
@@ -73,7 +89,7 @@ impl Client {
                 },
                 Step::Closed => {
                     // A reset is an end too.
-                    exchanged.is_closed = !matches!(self.0.read(&mut [0]), Ok(1..));
+                    exchanged.is_closed = !matches!(self.stream.read(&mut [0]), Ok(1..));
                 }
             }
         }
@@ -123,19 +139,19 @@ impl Client {
     fn lines(&mut self) -> String {
         let mut lines = String::new();
         // A reset is an end too.
-        while self.0.read_line(&mut lines).unwrap_or(0) > 2 {}
+        while self.stream.read_line(&mut lines).unwrap_or(0) > 2 {}
         lines.trim_end().to_owned()
     }
 
     fn chunk_size(&mut self) -> usize {
         let mut line = String::new();
-        self.0.read_line(&mut line).unwrap();
+        self.stream.read_line(&mut line).unwrap();
         usize::from_str_radix(line.trim(), 16).unwrap()
     }
 
     fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
-        self.0.read_exact(&mut bytes).unwrap();
+        self.stream.read_exact(&mut bytes).unwrap();
         bytes
     }
 }

@@ -10,9 +10,11 @@ pub struct Exchange {
     pub is_head: bool,
 }
 
-/// What a client does on its one connection.
+/// What a client does.
 pub enum Step {
     Send(Vec<u8>),
+    /// Goes on with a new connection.
+    Anew,
     /// Waits for an interim answer.
     Interim,
     /// Waits for the answer, and those before it.
@@ -140,11 +142,7 @@ pub fn all() -> Vec<Exchange> {
                 Interim,
                 send(b"hello".to_vec()),
                 Answer,
-            ],
-        ),
-        exchange(
-            "what was waited for is there",
-            [
+                Step::Anew,
                 get("/store/it", ""),
                 Answer,
                 request("DELETE", "/store/it", ""),
