@@ -15,7 +15,7 @@ use crate::upgrade::{self, wait_for_end};
 /// Nobody waits so long here.
 const DRAIN: &str = "drain = \"10m\"";
 /// What the end of a process may take on a busy machine.
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_mins(1);
 
 /// How a process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,18 +40,18 @@ fn setup(upstream: &str) -> Setup {
 
 impl How {
     fn end(self, server: &mut Server) -> Ending {
-        let ending = Ending {
-            pid: server.pid(),
-            how: self,
-            asked: Instant::now(),
-        };
+        let pid = server.pid();
         match self {
             Self::Sigterm => server.signal(Signal::SIGTERM),
             Self::Upgrade => {
                 upgrade::upgrade(server);
             }
         }
-        ending
+        Ending {
+            pid,
+            how: self,
+            asked: Instant::now(),
+        }
     }
 }
 
