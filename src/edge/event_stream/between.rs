@@ -28,7 +28,7 @@ impl Between {
     }
 
     /// Whether nothing of an event has passed that hasn't wholly passed.
-    pub(super) fn is_between(&self) -> bool {
+    pub(super) fn is_between(self) -> bool {
         self.line == Line::Start && !self.in_event
     }
 

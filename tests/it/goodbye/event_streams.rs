@@ -143,11 +143,11 @@ async fn no_event_is_lost_or_halved_from_one_process_to_the_next() {
     let (http, https) = (server.http.unwrap(), server.https.unwrap());
     let over = Arc::new(AtomicBool::new(false));
     let (begun, has_begun) = channel();
-    let http1 = {
+    let over_http1 = {
         let (over, begun) = (over.clone(), begun.clone());
         tokio::task::spawn_blocking(move || listen_http1(http, &over, &begun))
     };
-    let http2 = {
+    let over_http2 = {
         let over = over.clone();
         tokio::spawn(async move { listen_http2(https, &over, &begun).await })
     };
@@ -164,8 +164,8 @@ async fn no_event_is_lost_or_halved_from_one_process_to_the_next() {
             }
         }
     });
-    http1.await.unwrap().assert_complete(UPGRADES + 1);
-    http2.await.unwrap().assert_complete(UPGRADES + 1);
+    over_http1.await.unwrap().assert_complete(UPGRADES + 1);
+    over_http2.await.unwrap().assert_complete(UPGRADES + 1);
 }
 
 /// Nothing that comes from the upstream can be what ends them.

@@ -1,4 +1,4 @@
-//! WebSockets are told 1012, "Service Restart" (RFC 6455, section 7.4; the IANA's registry).
+//! `WebSocket`s are told 1012, "Service Restart" (RFC 6455, section 7.4; the IANA's registry).
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
