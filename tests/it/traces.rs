@@ -193,10 +193,12 @@ async fn a_batch_is_sent_again_where_that_may_help_and_rejected_spans_are_counte
         let mut server = Setup::new()
             .plain()
             .admin()
+            // An answer without a span of the app's.
+            .config("[[route]]\npath = \"/\"\nrespond = { body = \"here\" }")
             .config(&collector.table(""))
             .start();
         let mut raw = Raw::connect(server.http.unwrap());
-        raw.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        raw.send("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         assert_eq!(raw.last_answer().status, 200);
         let begin = Instant::now();
         let metrics = loop {
