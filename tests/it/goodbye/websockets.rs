@@ -87,12 +87,15 @@ fn idle_websockets_are_told_to_come_anew_and_so_are_their_servers() {
         let mut server = setup(&upstream).start();
         let mut sockets: Vec<_> = (0..MANY).map(|_| connect(server.http.unwrap())).collect();
         let ending = how.end(&mut server);
-        for socket in &mut sockets {
-            assert_eq!(read_until_close(socket, CloseCode::Restart), []);
-        }
+        thread::scope(|scope| {
+            for socket in &mut sockets {
+                scope.spawn(|| assert_eq!(read_until_close(socket, CloseCode::Restart), []));
+            }
+        });
         for _ in 0..MANY {
-            // The client's answer, for it has one.
-            assert_eq!(goodbyes.recv_timeout(PATIENCE), Ok(Some(1012)), "{how:?}");
+            // The client's answer; or ours, where the machine was too busy for it to come in time.
+            let goodbye = goodbyes.recv_timeout(PATIENCE).unwrap();
+            assert!(matches!(goodbye, Some(1012 | 1001)), "{how:?}: {goodbye:?}");
         }
         ending.assert_in_order(&mut server);
         if how == How::Upgrade {
