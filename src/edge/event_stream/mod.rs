@@ -162,12 +162,15 @@ impl Events {
 }
 
 /// The body of the app's answer, which may be events without end: then they end when it is their turn.
-pub(crate) fn until_its_turn(
+pub(crate) fn until_its_turn<B>(
     method: &Method,
     answer: (StatusCode, &HeaderMap),
-    body: axum::body::Body,
+    body: B,
     farewell: Option<&Arc<Farewell>>,
-) -> UnsyncBoxBody<Bytes, BodyError> {
+) -> UnsyncBoxBody<Bytes, BodyError>
+where
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Send + Unpin + 'static,
+{
     let (status, headers) = answer;
     match farewell {
         Some(farewell) if method == Method::GET && is_endless(status, headers) => Ending {
@@ -176,18 +179,21 @@ pub(crate) fn until_its_turn(
             turn: farewell.turn(),
         }
         .boxed_unsync(),
-        _ => body.map_err(BodyError::from).boxed_unsync(),
+        _ => body.map_err(Into::into).boxed_unsync(),
     }
 }
 
 /// Events that end when it is their turn.
-struct Ending {
-    body: axum::body::Body,
+struct Ending<B> {
+    body: B,
     events: Events,
     turn: Turn,
 }
 
-impl Body for Ending {
+impl<B> Body for Ending<B>
+where
+    B: Body<Data = Bytes, Error: Into<BodyError>> + Unpin,
+{
     type Data = Bytes;
     type Error = BodyError;
 
@@ -204,7 +210,7 @@ impl Body for Ending {
         }
         let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
         Poll::Ready(frame.map(|frame| {
-            let frame = frame.map_err(BodyError::from)?;
+            let frame = frame.map_err(Into::into)?;
             Ok(frame.map_data(|bytes| this.events.pass(bytes)))
         }))
     }

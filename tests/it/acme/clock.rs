@@ -40,7 +40,7 @@ async fn a_clock_that_was_behind_is_renewed_by_when_it_is_right() {
     // Nothing of the CA's is valid yet, by this clock.
     clock.set(Duration::days(-400));
     let mut server = clock.for_server(ca.server(&[NAME], &BOTH)).start();
-    server.line_with("got a certificate from");
+    server.line_with(SERVED);
     let first = ca.handshake(NAME).await.unwrap();
     clock.set(Duration::ZERO);
     let mut server = stopped(server).restart();
