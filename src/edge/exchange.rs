@@ -50,6 +50,8 @@ pub(crate) struct Exchange {
     pub(crate) max_body: u64,
     /// Bytes of the request body forwarded to the server that is being asked.
     pub(crate) forwarded: u64,
+    /// How long the connection may be kept, in seconds, as it was before an interim answer.
+    pub(crate) keepalive: Option<u64>,
     /// The servers of an upstream that were asked.
     pub(crate) tries: Tries,
     /// What the cache is asked; `None` where the route has none.
@@ -80,6 +82,7 @@ impl Exchange {
             route: None,
             max_body,
             forwarded: 0,
+            keepalive: None,
             tries: Tries::default(),
             look: None,
             events: None,

@@ -43,7 +43,7 @@ use super::reply::{self, Answer};
 use super::route::PreparedRoute;
 use super::security_headers::SecurityHeaders;
 use super::snapshot::Destination;
-use super::upstream::{self, Try, Wish};
+use super::upstream::{self, Sent, Try, Wish};
 use super::{Edge, acme_challenge, admission, bridge, cache, door, rewrite};
 use crate::telemetry::Tally;
 
@@ -354,8 +354,12 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
         reused: bool,
     ) -> Box<Error> {
-        let forwarded = exchange.forwarded;
-        exchange.tries.broke(session, reused, forwarded, &mut error);
+        let sent = Sent {
+            reused,
+            body: exchange.forwarded,
+            is_whole: session.as_downstream_mut().is_body_done(),
+        };
+        exchange.tries.broke(session, sent, &mut error);
         error
     }
 
@@ -382,7 +386,13 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
     ) -> Result<()> {
         upstream::remove_hop_by_hop(response);
-        if !is_interim(response.status) {
+        // Pingora gives a connection up with any head written before the request's end, an interim one too.
+        if is_interim(response.status) {
+            exchange.keepalive = exchange.keepalive.or(session.get_keepalive());
+        } else {
+            if let Some(keepalive) = exchange.keepalive.take() {
+                session.set_keepalive(Some(keepalive));
+            }
             exchange.tries.answered();
             if let Some(events) = &exchange.events {
                 events.begin(response.status, &response.headers);

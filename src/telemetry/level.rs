@@ -17,11 +17,13 @@ use crate::config::values::parse_log_level;
 use crate::config::{Log, Mask};
 
 /// Of the libraries only what a person has to act on. Our spans are for traces alone. Pingora's listeners
-/// say once a second that they can't accept; `edge::open_files` says it once. (In two pieces, lest
-/// `tests/floors.rs` take the path for one of the code's.)
+/// say once a second that they can't accept; `edge::open_files` says it once. Its connectors say only that
+/// a kept connection was lost to a race, which costs another connection and nobody a request. (In pieces,
+/// lest `tests/floors.rs` take the paths for some of the code's.)
 const LIBRARIES: &str = concat!(
     "otel=off,pingora_core=error,pingora_core",
-    "::services::listening=off,pingora_proxy=error,pingora_cache=error,h2=error,rustls=error,tokio_postgres=warn,refinery_core=warn"
+    "::services::listening=off,pingora_core",
+    "::connectors=off,pingora_proxy=error,pingora_cache=error,h2=error,rustls=error,tokio_postgres=warn,refinery_core=warn"
 );
 
 /// Logging that runs. Cheap to clone.

@@ -46,7 +46,7 @@ pub(crate) use self::hop_by_hop::remove_hop_by_hop;
 use self::past::Past;
 use self::peer::Peers;
 pub(crate) use self::peer::Wish;
-pub(crate) use self::tries::{Tries, Try};
+pub(crate) use self::tries::{Sent, Tries, Try};
 use super::event_stream::EventStream;
 use crate::config;
 

@@ -119,15 +119,8 @@ impl Tries {
         self.decide(error, again);
     }
 
-    /// The last try broke on a connection that may have been `reused`, after `forwarded` bytes of the
-    /// body: notes it, and has `error` say whether there is another.
-    pub(crate) fn broke(
-        &mut self,
-        session: &Session,
-        reused: bool,
-        forwarded: u64,
-        error: &mut Error,
-    ) {
+    /// The last try broke: notes it, and has `error` say whether there is another.
+    pub(crate) fn broke(&mut self, session: &Session, sent: Sent, error: &mut Error) {
         // By the client, or by us: no server can help.
         if *error.esource() != ErrorSource::Upstream {
             error.set_retry(false);
@@ -137,17 +130,25 @@ impl Tries {
             error.set_retry(false);
             return;
         }
+        // It waits for a client that takes its time.
+        if *error.etype() == ErrorType::ReadTimedout && !sent.is_whole {
+            if let Some(last) = self.all.last_mut() {
+                last.finish();
+            }
+            error.set_retry(false);
+            return;
+        }
         // The server says that it has not begun, or not even the head could be written.
         let untouched = match error.etype() {
             ErrorType::InvalidH2 => false,
-            ErrorType::WriteError => forwarded == 0,
+            ErrorType::WriteError => sent.body == 0,
             _ => error.retry == RetryType::Decided(true),
         };
         let repeatable = session.response_written().is_none()
             && !session.as_downstream().retry_buffer_truncated()
             && (untouched || session.req_header().method.is_idempotent());
         // The server has closed while the request was on its way: that is nobody's failure.
-        let stale = reused && is_closed(error);
+        let stale = sent.reused && is_closed(error);
         let again = self.failed(error, stale);
         self.decide(error, again && repeatable);
     }
@@ -179,6 +180,17 @@ impl Tries {
             }
         }
     }
+}
+
+/// What a try that broke had of the request.
+#[derive(Clone, Copy)]
+pub(crate) struct Sent {
+    /// Its connection had served others before.
+    pub(crate) reused: bool,
+    /// Bytes of the body.
+    pub(crate) body: u64,
+    /// The client has sent the whole request.
+    pub(crate) is_whole: bool,
 }
 
 impl Try {

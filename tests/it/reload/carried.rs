@@ -46,7 +46,9 @@ fn an_ejected_server_stays_out_and_kept_connections_are_used_again() {
         "eject_after = 1\neject_for = \"1h\"\nretries = 1",
     );
     let route = "[[route]]\npath = \"/\"\nupstream = \"backend\"\n";
-    let server = site("", &format!("{servers}{route}{}", says("/said", "one")));
+    // One worker: with several, Pingora's pool sometimes loses a connection to a race.
+    let tables = format!("{servers}{route}{}", says("/said", "one"));
+    let server = site("workers = 1", &tables);
     for _ in 0..4 {
         assert_eq!(server.get("/").status, 200);
     }

@@ -98,6 +98,37 @@ fn no_connection_within_connect_timeout_is_504() {
     assert!(asked.elapsed() < PATIENCE / 2);
 }
 
+/// Not even one that may fail only once.
+#[test]
+fn a_client_that_takes_its_time_is_no_failure_of_the_server() {
+    let upstream = Upstream::scripted(|connection| {
+        if connection
+            .head()
+            .is_some_and(|head| head.starts_with("POST"))
+        {
+            // What has come of the body, and then the end.
+            while !connection.is_closed() {}
+        } else {
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nup");
+        }
+    });
+    let keys = "read_timeout = \"500ms\"\neject_after = 1\neject_for = \"1h\"";
+    let mut server = super::forwarding_to(&upstream.table(keys));
+    let mut raw = Raw::connect(server.http.unwrap());
+    raw.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf");
+    assert_eq!(raw.answer().status, 504);
+    let mut raw = Raw::connect(server.http.unwrap());
+    raw.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(raw.answer().text(), "up");
+    assert!(!server.log().contains("ejected"), "{}", server.log());
+
+    // The whole of it, and no answer: that is the server's.
+    let mut raw = Raw::connect(server.http.unwrap());
+    raw.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nhalf");
+    assert_eq!(raw.answer().status, 504);
+    server.line_with("ejected");
+}
+
 #[test]
 fn a_body_that_is_not_taken_within_send_timeout_is_504() {
     let upstream = Upstream::scripted(|connection| {

@@ -38,7 +38,7 @@ const ALWAYS: [(&str, &str); 7] = [
 ];
 
 /// What differs in the answers of single exchanges: its name, the difference, and why ours is right.
-const DIFFERENCES: [(&str, &str, &str); 10] = [
+const DIFFERENCES: [(&str, &str, &str); 8] = [
     ("HEAD", "+ vary: Accept-Encoding", COMPRESSED),
     ("304", "+ vary: Accept-Encoding", COMPRESSED),
     ("chunks", "+ vary: Accept-Encoding", COMPRESSED),
@@ -55,20 +55,9 @@ const DIFFERENCES: [(&str, &str, &str); 10] = [
         r#"trailers "X-Sum: 1" -> """#,
         "Pingora drops those of HTTP/1.1, which a recipient may (RFC 9110, section 6.5.1)",
     ),
-    (
-        "the client waits to be told to go on",
-        "- connection: keep-alive",
-        EARLY,
-    ),
-    (
-        "the client waits to be told to go on",
-        "+ connection: close",
-        EARLY,
-    ),
 ];
 
 const COMPRESSED: &str = "who asks for it gets it compressed: text of 1 KiB or of unknown length";
-const EARLY: &str = "to Pingora, 100 is an answer before the request's end, after which it closes";
 
 /// The contents of nginx's `server` block.
 fn site(directory: &Path, authority: &Authority) -> String {
