@@ -3,7 +3,7 @@
 //! 1. Wait for a head: an idle connection for `keepalive`, a begun head for `header` in all.
 //! 2. Read it strictly ([`head`]); what is ambiguous is refused here and ends the connection.
 //! 3. If it is [`simple`] and its answer is [`ready`](super::ready), give it ([`replay`]).
-//! 4. Else lend the connection ([`wire`]) to Pingora, which runs the request through `edge::proxy`.
+//! 4. Else lend the connection ([`mod@wire`]) to Pingora, which runs the request through `edge::proxy`.
 //! 5. If it comes back, go on; at shutdown an idle connection ends at once, and a busy one says
 //!    `Connection: close` with its answer; when only its listener goes, an idle one may ask once more.
 
