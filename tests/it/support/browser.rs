@@ -142,9 +142,10 @@ impl Browser {
             let found = self.evaluate(&format!(
                 "(() => {{ try {{ return {expression}; }} catch (error) {{ return String(error); }} }})()"
             ));
+            let page = self.evaluate("location.href");
             let console = self.console().join("\n");
             panic!(
-                "{expression} is {found}, not {expected}: {error}\nThe console says:\n{console}"
+                "{expression} is {found}, not {expected}, at {page}: {error}\nThe console says:\n{console}"
             );
         }
     }
