@@ -33,6 +33,7 @@ pub(crate) mod host_name;
 mod http2;
 pub(crate) mod limits;
 pub mod listeners;
+mod local;
 mod measure;
 pub mod open_files;
 mod outgoing;

@@ -1,7 +1,7 @@
 //! A request's way through the edge, phase by phase, in running order:
 //!
 //! 1. [`request_filter`](ProxyHttp::request_filter): who asks, is it a CA, is it a request we serve,
-//!    and which route takes it; everything but an upstream is answered right there.
+//!    and which route takes it; everything but an upstream is answered right there ([`local`](super::local)).
 //! 2. [`request_cache_filter`](ProxyHttp::request_cache_filter) and the phases up to
 //!    [`proxy_upstream_filter`](ProxyHttp::proxy_upstream_filter): a [`cache`] may have what the
 //!    upstream would answer; where it comes from the upstream, it may be kept.
@@ -39,12 +39,11 @@ use super::event_stream::EventStream;
 use super::exchange::Exchange;
 use super::outgoing::Changes;
 use super::ready::{self, Recorder};
-use super::reply::{self, Answer};
-use super::route::PreparedRoute;
+use super::reply;
 use super::security_headers::SecurityHeaders;
 use super::snapshot::Destination;
 use super::upstream::{self, Sent, Try, Wish};
-use super::{Edge, acme_challenge, admission, bridge, cache, door, rewrite};
+use super::{Edge, admission, cache, door, rewrite};
 use crate::telemetry::Tally;
 
 /// Clients provoke these as often as they like while an upstream is not well.
@@ -53,110 +52,19 @@ static STALE: Tally = Tally::new("stale answers were given", 10);
 
 /// The edge as Pingora sees it.
 pub(super) struct Proxy {
-    edge: Arc<Edge>,
+    pub(super) edge: Arc<Edge>,
 }
 
 impl Proxy {
     pub(super) fn new(edge: Arc<Edge>) -> Self {
         Self { edge }
     }
-
-    /// The answer to a CA that asks whether a name leads here: before hosts, redirects and routes.
-    async fn answer_ca(&self, session: &Session, exchange: &Exchange) -> Option<Answer> {
-        let challenges = exchange.snapshot.challenges.as_ref()?;
-        let head = session.req_header();
-        let authority = match head.uri.authority() {
-            Some(authority) => Some(authority.as_str()),
-            None => head.headers.get(header::HOST)?.to_str().ok(),
-        };
-        acme_challenge::answer(challenges, &head.method, head.uri.path(), authority).await
-    }
-
-    /// Answers the request, unless its route leads to an upstream.
-    async fn answer(
-        &self,
-        session: &mut Session,
-        exchange: &mut Exchange,
-        route: &PreparedRoute,
-    ) -> Result<bool> {
-        let snapshot = exchange.snapshot.clone();
-        let answer = match &snapshot.destinations[route.index()] {
-            Destination::Upstream(_) => return Ok(false),
-            Destination::App => {
-                bridge::answer(session, exchange, &self.edge).await?;
-                return Ok(true);
-            }
-            Destination::Files(files) => {
-                let head = session.req_header();
-                let rest = route.rest(head.uri.path());
-                // One slash: what another one begins is an empty segment, which names no file.
-                let rest = rest.strip_prefix('/').unwrap_or(rest);
-                let answered = files
-                    .answer(&head.method, &head.headers, &head.uri, rest)
-                    .await;
-                exchange.freshness = answered.freshness;
-                snapshot
-                    .cells(route)
-                    .answered_from_file(answered.is_from_memory);
-                if answered.is_incompressible {
-                    disarm_compression(session);
-                }
-                answered.answer
-            }
-            Destination::Redirect(redirect) => {
-                exchange.freshness = Some(redirect.freshness.clone());
-                redirect.answer(&exchange.host, &session.req_header().uri)
-            }
-            Destination::Respond(respond) => {
-                exchange.freshness = Some(respond.freshness.clone());
-                respond.answer()
-            }
-        };
-        reply::send(session, exchange, answer).await?;
-        Ok(true)
-    }
-
-    /// Takes the request as far as its answer, or to an upstream.
-    async fn open(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
-        admission::open(session, exchange, self.edge.traces.as_ref());
-        if let Some(answer) = self.answer_ca(session, exchange).await {
-            reply::send(session, exchange, answer).await?;
-            return Ok(true);
-        }
-        let route = match admission::admit(session, exchange).await {
-            Ok(route) => route,
-            Err(answer) => {
-                reply::send(session, exchange, *answer).await?;
-                return Ok(true);
-            }
-        };
-        self.answer(session, exchange, &route).await
-    }
-
-    /// Answers a request that met a panic on its way.
-    async fn apologise(&self, session: &mut Session, exchange: &Exchange) -> Result<bool> {
-        self.edge.panics.note(&exchange.id, "what answered");
-        if has_begun(session) {
-            // The client must not take what it has for the whole: no final chunk, no clean end.
-            return Error::e_explain(ErrorType::InternalError, "the body broke off: a panic");
-        }
-        session.set_keepalive(None);
-        let answer = reply::empty(StatusCode::INTERNAL_SERVER_ERROR);
-        reply::send(session, exchange, answer).await?;
-        Ok(true)
-    }
 }
 
 /// Whether the client has the head of an answer already.
-fn has_begun(session: &Session) -> bool {
+pub(super) fn has_begun(session: &Session) -> bool {
     let head = session.response_written();
     head.is_some_and(|head| !is_interim(head.status))
-}
-
-fn disarm_compression(session: &mut Session) {
-    if let Some(compression) = session.downstream_modules_ctx.get_mut::<Compression>() {
-        compression.disarm();
-    }
 }
 
 #[async_trait]

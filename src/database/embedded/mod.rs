@@ -16,6 +16,7 @@
 
 mod cluster;
 mod files;
+mod lock;
 mod others;
 mod owner;
 mod process;
@@ -108,7 +109,7 @@ pub async fn take_over(
 ) -> anyhow::Result<Option<Embedded>> {
     let (data_dir, bin_dir) = (data_dir.to_owned(), bin_dir.map(Path::to_owned));
     let lock = File::from(lock);
-    if !cluster::is_lock_of(&lock, &data_dir) {
+    if !lock::is_lock_of(&lock, &data_dir) {
         return Ok(None);
     }
     let cluster =

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::cluster::LOCK;
+use super::lock::LOCK;
 use super::{files, url};
 use crate::config::Secret;
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::origin::Gate;
 use super::{Answer, Origin, get, outcome, send};
+use crate::support::edge::Edge;
 use crate::support::http;
 use crate::support::server::PATIENCE;
 
@@ -25,19 +26,24 @@ fn until(expected: &str, ask: impl Fn() -> (String, String)) -> String {
     }
 }
 
+/// Has the cache keep `old`, which is past its time; `new` comes through the gate.
+fn keep_stale_one(origin: &Origin, edge: &Edge, gate: &Gate) {
+    origin.say(
+        "/c/x",
+        [
+            Answer::new(STALE, "old"),
+            Answer::new("200\r\nCache-Control: max-age=60", "new").behind(gate),
+        ],
+    );
+    assert_eq!(outcome(&get(edge, "/c/x")), "miss");
+}
+
 #[test]
 fn nobody_waits_while_it_is_renewed_in_the_background() {
     let origin = Origin::start();
     let edge = origin.edge("", "");
     let gate = Gate::default();
-    origin.say(
-        "/c/x",
-        [
-            Answer::new(STALE, "old"),
-            Answer::new("200\r\nCache-Control: max-age=60", "new").behind(&gate),
-        ],
-    );
-    assert_eq!(outcome(&get(&edge, "/c/x")), "miss");
+    keep_stale_one(&origin, &edge, &gate);
     for _ in 0..5 {
         let answer = send(&edge, "GET", "/c/x", "Cookie: a=b");
         assert_eq!((outcome(&answer), answer.text().as_str()), ("stale", "old"));
@@ -65,14 +71,7 @@ fn who_may_get_an_answer_of_his_own_renews_for_himself() {
     let origin = Origin::start();
     let edge = origin.edge("", "");
     let gate = Gate::default();
-    origin.say(
-        "/c/x",
-        [
-            Answer::new(STALE, "old"),
-            Answer::new("200\r\nCache-Control: max-age=60", "new").behind(&gate),
-        ],
-    );
-    assert_eq!(outcome(&get(&edge, "/c/x")), "miss");
+    keep_stale_one(&origin, &edge, &gate);
     for _ in 0..3 {
         for answer in [
             get(&edge, "/c/x"),
