@@ -87,7 +87,7 @@ pub(super) async fn load(
         archive = back;
     }
     if query_one(client, TRANSACTION).await? != transaction {
-        bail!("the dump has a COMMIT in it, so it could not be restored in one transaction");
+        return Err(Committed.into());
     }
     if let Some(manifest) = &archive.manifest {
         let found = figures::figures(client).await?;
@@ -101,6 +101,14 @@ pub(super) async fn load(
     }
     Ok(archive)
 }
+
+/// What was loaded can't be taken back.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the dump has a COMMIT in it, so it could not be restored in one transaction: what came before it is in the \
+     database now, and what was there may be gone"
+)]
+pub(super) struct Committed;
 
 /// Lets `pg_restore` read all of an archive that has no manifest to tell whether it is whole.
 ///

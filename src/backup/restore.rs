@@ -19,7 +19,7 @@ use super::archive::Archive;
 use super::clear::{drop_all, objects, summary};
 use super::figures::{query, schema_version};
 use super::keys::Key;
-use super::load::{Leave, load};
+use super::load::{Committed, Leave, load};
 use super::manifest::Manifest;
 use super::{Event, Source, Told, rehearse, unless_stopped};
 use crate::database::client_programs::ClientPrograms;
@@ -64,7 +64,7 @@ const OTHERS: &str = "SELECT coalesce(nullif(application_name, ''), 'without a n
 /// Restores the backup at `path`.
 ///
 /// # Errors
-/// Why not; the database is as it was then.
+/// Why not; the database is as it was then, unless the dump itself has committed something.
 pub async fn restore(
     source: &Source,
     path: &Path,
@@ -88,9 +88,13 @@ pub async fn restore(
     let begun = Instant::now();
     let manifest = archive.manifest.clone();
     let restoring = in_transaction(&session.client, &programs, archive, allowed, told);
-    let schema_version = unless_stopped(stop, restoring)
-        .await
-        .context("nothing was restored, the database is as it was")?;
+    let restored = unless_stopped(stop, restoring).await;
+    let schema_version = restored.map_err(|error| {
+        if error.is::<Committed>() {
+            return error;
+        }
+        error.context("nothing was restored, the database is as it was")
+    })?;
     let took = begun.elapsed();
     told(Event::Step(
         "gathering statistics for the planner".to_owned(),

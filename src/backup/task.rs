@@ -4,32 +4,21 @@
 //! other instances know; a lock there lets one instance at a time make one. A failure is told, counted,
 //! and followed by another attempt; a time that was missed is made up.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::due::due;
-use super::keys::Lock;
-use super::make::{Made, Wanted, to_command, to_elsewhere, to_file};
-use super::pending::remove_abandoned;
+use super::kept::{LOCK, make};
 use super::record::{self, Last};
-use super::retention::{list, name, superfluous};
 use super::{Event, Source, Told};
-use crate::config::{self, Destination, Schedule};
+use crate::config::{self, Schedule};
 use crate::database::Database;
 use crate::supervised::{PAUSES, Panics, supervised};
-
-/// The lock's name.
-const LOCK: &str = "unibody backup";
 
 /// Between two looks at the clock and at what others have made: clocks jump, machines sleep.
 const LOOK: Duration = Duration::from_mins(1);
@@ -76,7 +65,7 @@ impl Scheduled {
     ) -> Self {
         let keeper = Arc::new(Keeper {
             settings: watch::Sender::new(settings.cloned()),
-            facts: Mutex::default(),
+            facts: watch::Sender::default(),
             panics: Panics::default(),
         });
         let (source, running) = (Source::of(database), Arc::clone(&keeper));
@@ -96,7 +85,7 @@ impl Scheduled {
 #[derive(Debug)]
 pub struct Keeper {
     settings: watch::Sender<Option<config::Backup>>,
-    facts: Mutex<Facts>,
+    facts: watch::Sender<Facts>,
     panics: Panics,
 }
 
@@ -116,7 +105,7 @@ impl Keeper {
     #[must_use]
     pub fn facts(&self) -> Option<(Schedule, Facts)> {
         let schedule = self.settings.borrow().as_ref()?.schedule;
-        Some((schedule, self.facts.lock().clone()))
+        Some((schedule, self.facts.borrow().clone()))
     }
 
     /// Makes backups until `stopped` turns true; what is half made then is removed.
@@ -124,7 +113,7 @@ impl Keeper {
         let mut stop = stopped.clone();
         let keeping = supervised("backup", &self.panics, PAUSES, || {
             // A panic may have left it so.
-            self.facts.lock().running = false;
+            self.facts.send_modify(|facts| facts.running = false);
             self.keep(&source, stopped.clone())
         });
         tokio::select! {
@@ -132,9 +121,7 @@ impl Keeper {
             // Work that can be stopped stops by itself first, and clears up.
             () = async {
                 let _ = stop.wait_for(|stop| *stop).await;
-                while self.facts.lock().running {
-                    sleep(Duration::from_millis(50)).await;
-                }
+                let _ = self.facts.subscribe().wait_for(|facts| !facts.running).await;
             } => {}
         }
     }
@@ -172,10 +159,11 @@ impl Keeper {
     fn note(&self, error: &anyhow::Error, pause: Duration) {
         let words = format!("{error:#}");
         tracing::error!("backup: {words}; the next attempt is in {pause:?}");
-        let mut facts = self.facts.lock();
-        facts.failures += 1;
-        facts.last_error = Some(words);
-        facts.next = Some(OffsetDateTime::now_utc() + pause);
+        self.facts.send_modify(|facts| {
+            facts.failures += 1;
+            facts.last_error = Some(words);
+            facts.next = Some(OffsetDateTime::now_utc() + pause);
+        });
     }
 
     /// Makes a backup if one is due; says how long to wait for the next look.
@@ -195,14 +183,14 @@ impl Keeper {
         if let Some(wait) = self.wait(settings, source).await? {
             return Ok(wait);
         }
-        self.facts.lock().running = true;
+        self.facts.send_modify(|facts| facts.running = true);
         let told: Told = Arc::new(|event| {
             if let Event::Step(step) = event {
                 tracing::debug!("backup: {step}");
             }
         });
         let made = make(source, settings, &told, stop).await;
-        self.facts.lock().running = false;
+        self.facts.send_modify(|facts| facts.running = false);
         let (made, name) = made?;
         tracing::info!(
             bytes = made.bytes,
@@ -210,7 +198,7 @@ impl Keeper {
             took = ?made.took,
             "backup: {name} is made"
         );
-        self.facts.lock().last_error = None;
+        self.facts.send_modify(|facts| facts.last_error = None);
         Ok(Duration::ZERO)
     }
 
@@ -227,9 +215,10 @@ impl Keeper {
             last.as_ref().map(|last| last.finished),
             now,
         );
-        let mut facts = self.facts.lock();
-        facts.last = last;
-        facts.next = Some(next);
+        self.facts.send_modify(|facts| {
+            facts.last = last;
+            facts.next = Some(next);
+        });
         let wait = Duration::try_from(next - now).unwrap_or_default();
         Ok((!wait.is_zero()).then(|| wait.min(LOOK)))
     }
@@ -246,128 +235,11 @@ fn pause(schedule: Schedule, failed: u32) -> Duration {
     first.saturating_mul(1 << doublings).min(longest)
 }
 
-/// Makes the backup of `settings` now, whether or not it is due; says what it is called.
-///
-/// # Errors
-/// Why there is none, such as that another instance is just making one.
-pub async fn make_now(
-    source: &Source,
-    settings: &config::Backup,
-    told: &Told,
-    stop: &mut watch::Receiver<bool>,
-) -> anyhow::Result<(Made, String)> {
-    let Some(_held) = source.database.try_lock(LOCK).await? else {
-        bail!("another process is making a backup of this database just now: wait for it");
-    };
-    make(source, settings, told, stop).await
-}
-
-/// The newest backup in `directory`.
-///
-/// # Errors
-/// That there is none.
-pub fn newest(directory: &Path) -> anyhow::Result<PathBuf> {
-    let shown = directory.display();
-    let backups = list(directory).with_context(|| format!("backup.directory {shown}"))?;
-    let newest = backups.into_iter().next();
-    let (_, path) = newest.with_context(|| format!("no backup in backup.directory {shown} yet"))?;
-    Ok(path)
-}
-
-async fn make(
-    source: &Source,
-    settings: &config::Backup,
-    told: &Told,
-    stop: &mut watch::Receiver<bool>,
-) -> anyhow::Result<(Made, String)> {
-    let begun = Instant::now();
-    let wanted = Wanted {
-        lock: Lock::for_recipients(&settings.age_recipients)?,
-        verify: settings.verify,
-    };
-    let encrypted = wanted.lock.is_closed();
-    let (mut made, name) = match &settings.destination {
-        Destination::Directory(directory) => {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory)
-                .with_context(|| format!("backup.directory {}", directory.display()))?;
-            // We hold the lock, but another database's backups may be in the same directory.
-            remove_abandoned(directory, &|name| {
-                name.as_encoded_bytes().starts_with(b"unibody-")
-            });
-            let name = free_name(directory, encrypted);
-            let path = directory.join(&name);
-            let made = to_file(source, &path, false, &wanted, told, stop).await?;
-            (made, name)
-        }
-        Destination::Command(command) => {
-            let name = name(OffsetDateTime::now_utc(), encrypted);
-            let deliver = async |file| to_command(command, &name, file).await;
-            let made = to_elsewhere(source, &wanted, told, stop, deliver).await?;
-            (made, name)
-        }
-    };
-    made.took = begun.elapsed();
-    let last = Last {
-        finished: OffsetDateTime::now_utc(),
-        name: name.clone(),
-        bytes: made.bytes,
-        took: made.took,
-    };
-    record::write(&source.database, &last).await?;
-    // Only now is there one more than before.
-    if let Destination::Directory(directory) = &settings.destination {
-        remove_superfluous(directory, settings.keep);
-    }
-    Ok((made, name))
-}
-
-/// Names tell the second: the next one that nothing in `directory` is called by.
-fn free_name(directory: &Path, encrypted: bool) -> String {
-    let mut at = OffsetDateTime::now_utc();
-    loop {
-        let name = name(at, encrypted);
-        if directory.join(&name).symlink_metadata().is_err() {
-            return name;
-        }
-        at += Duration::from_secs(1);
-    }
-}
-
-/// What can't be removed is tried again after the next backup.
-fn remove_superfluous(directory: &Path, keep: config::Keep) {
-    let backups = match list(directory) {
-        Ok(backups) => backups,
-        Err(error) => return tracing::warn!("backup.directory can't be read: {error}"),
-    };
-    for path in superfluous(&backups, keep, OffsetDateTime::now_utc()) {
-        match std::fs::remove_file(path) {
-            Ok(()) => tracing::info!("backup: {} is removed, as keep_* say", path.display()),
-            Err(error) => tracing::warn!("{} can't be removed: {error}", path.display()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use time::Time;
 
     use super::*;
-
-    #[test]
-    fn no_backup_is_called_like_another() {
-        let directory = tempfile::tempdir().unwrap();
-        let names: std::collections::BTreeSet<_> = std::iter::repeat_with(|| {
-            let name = free_name(directory.path(), false);
-            std::fs::write(directory.path().join(&name), "").unwrap();
-            name
-        })
-        .take(5)
-        .collect();
-        assert_eq!(names.len(), 5);
-    }
 
     #[test]
     fn pauses_double_to_an_hour() {

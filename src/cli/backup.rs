@@ -13,7 +13,7 @@ use super::database::Opened;
 use super::progress::{Progress, interruption, shown_time};
 use super::{Failure, Outcome};
 use crate::backup::keys::{Key, Lock, Protection, read_passphrase};
-use crate::backup::{self, Made, Source, Told, Wanted, task};
+use crate::backup::{self, Made, Source, Told, Wanted};
 use crate::config::{Config, Destination};
 
 pub(super) const HELP: &str = "\
@@ -138,7 +138,7 @@ async fn now(
     let progress = Progress::new();
     let told = progress.told();
     let made = with_database(config, async |source| {
-        task::make_now(&source, settings, &told, stop).await
+        backup::make_now(&source, settings, &told, stop).await
     })
     .await;
     progress.finish();
@@ -167,7 +167,7 @@ async fn rehearse(config: &Config, file: Option<&Path>, unlock: &Unlock) -> anyh
         config.backup.as_ref().map(|backup| &backup.destination),
     ) {
         (Some(file), _) => file.to_owned(),
-        (None, Some(Destination::Directory(directory))) => task::newest(directory)?,
+        (None, Some(Destination::Directory(directory))) => backup::newest(directory)?,
         (None, _) => bail!("name a file: unibody backup rehearse notes.dump"),
     };
     let key = unlock.key(&file)?;

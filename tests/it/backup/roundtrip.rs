@@ -241,3 +241,34 @@ fn what_pg_dump_alone_has_made_is_restored_too() {
     refused.assert_last_line(&["--inserts", "as it was"]);
     assert_eq!(contents(&empty), contents(&site.database));
 }
+
+#[test]
+fn a_dump_that_ends_its_own_transaction_is_told_for_what_it_has_done() {
+    let site = Site::new();
+    let placeholder = "'taken for something else'";
+    site.database
+        .execute(&format!("COMMENT ON TABLE notes IS {placeholder}"));
+    let path = site.path("theirs.dump");
+    let mut command = Command::new("/usr/bin/env");
+    command
+        .args(["pg_dump", "--format=custom", "--file"])
+        .arg(&path)
+        .arg(&site.database.url);
+    run(command).assert_status(0);
+    // The statements of a dump's table of contents stand in it as they are.
+    let mut dump = std::fs::read(&path).unwrap();
+    let at = dump
+        .windows(placeholder.len())
+        .position(|bytes| bytes == placeholder.as_bytes())
+        .expect("the comment");
+    let crafted = format!("{:<1$}", "''; COMMIT; BEGIN; --", placeholder.len());
+    dump[at..at + placeholder.len()].copy_from_slice(crafted.as_bytes());
+    std::fs::write(&path, dump).unwrap();
+
+    let empty = TestDatabase::empty();
+    let refused = site
+        .unibody_on(&empty, &["restore", "theirs.dump"])
+        .assert_status(1);
+    refused.assert_last_line(&["has a COMMIT in it", "in the database now"]);
+    assert!(!refused.stderr.contains("as it was"), "{refused:#?}");
+}

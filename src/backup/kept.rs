@@ -1,0 +1,144 @@
+//! One backup as `[backup]` says: made where it says, recorded in the database, and older ones removed.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+use super::keys::Lock;
+use super::make::{Made, Wanted, to_command, to_elsewhere, to_file};
+use super::pending::remove_abandoned;
+use super::record::{self, Last};
+use super::retention::{list, name, superfluous};
+use super::{Source, Told};
+use crate::config::{self, Destination};
+
+/// The name of the lock in the database that one at a time has who makes a backup.
+pub(super) const LOCK: &str = "unibody backup";
+
+/// Makes the backup of `settings` now, whether or not it is due; says what it is called.
+///
+/// # Errors
+/// Why there is none, such as that another instance is just making one.
+pub async fn make_now(
+    source: &Source,
+    settings: &config::Backup,
+    told: &Told,
+    stop: &mut watch::Receiver<bool>,
+) -> anyhow::Result<(Made, String)> {
+    let Some(_held) = source.database.try_lock(LOCK).await? else {
+        bail!("another process is making a backup of this database just now: wait for it");
+    };
+    make(source, settings, told, stop).await
+}
+
+/// The newest backup in `directory`.
+///
+/// # Errors
+/// That there is none.
+pub fn newest(directory: &Path) -> anyhow::Result<PathBuf> {
+    let shown = directory.display();
+    let backups = list(directory).with_context(|| format!("backup.directory {shown}"))?;
+    let newest = backups.into_iter().next();
+    let (_, path) = newest.with_context(|| format!("no backup in backup.directory {shown} yet"))?;
+    Ok(path)
+}
+
+/// The same, for who holds [`LOCK`].
+pub(super) async fn make(
+    source: &Source,
+    settings: &config::Backup,
+    told: &Told,
+    stop: &mut watch::Receiver<bool>,
+) -> anyhow::Result<(Made, String)> {
+    let begun = Instant::now();
+    let wanted = Wanted {
+        lock: Lock::for_recipients(&settings.age_recipients)?,
+        verify: settings.verify,
+    };
+    let encrypted = wanted.lock.is_closed();
+    let (mut made, name) = match &settings.destination {
+        Destination::Directory(directory) => {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)
+                .with_context(|| format!("backup.directory {}", directory.display()))?;
+            // We hold the lock, but another database's backups may be in the same directory.
+            remove_abandoned(directory, &|name| {
+                name.as_encoded_bytes().starts_with(b"unibody-")
+            });
+            let name = free_name(directory, encrypted);
+            let path = directory.join(&name);
+            let made = to_file(source, &path, false, &wanted, told, stop).await?;
+            (made, name)
+        }
+        Destination::Command(command) => {
+            let name = name(OffsetDateTime::now_utc(), encrypted);
+            let deliver = async |file| to_command(command, &name, file).await;
+            let made = to_elsewhere(source, &wanted, told, stop, deliver).await?;
+            (made, name)
+        }
+    };
+    made.took = begun.elapsed();
+    let last = Last {
+        finished: OffsetDateTime::now_utc(),
+        name: name.clone(),
+        bytes: made.bytes,
+        took: made.took,
+    };
+    record::write(&source.database, &last).await?;
+    // Only now is there one more than before.
+    if let Destination::Directory(directory) = &settings.destination {
+        remove_superfluous(directory, settings.keep);
+    }
+    Ok((made, name))
+}
+
+/// Names tell the second: the next one that nothing in `directory` is called by.
+fn free_name(directory: &Path, encrypted: bool) -> String {
+    let mut at = OffsetDateTime::now_utc();
+    loop {
+        let name = name(at, encrypted);
+        if directory.join(&name).symlink_metadata().is_err() {
+            return name;
+        }
+        at += Duration::from_secs(1);
+    }
+}
+
+/// What can't be removed is tried again after the next backup.
+fn remove_superfluous(directory: &Path, keep: config::Keep) {
+    let backups = match list(directory) {
+        Ok(backups) => backups,
+        Err(error) => return tracing::warn!("backup.directory can't be read: {error}"),
+    };
+    for path in superfluous(&backups, keep, OffsetDateTime::now_utc()) {
+        match std::fs::remove_file(path) {
+            Ok(()) => tracing::info!("backup: {} is removed, as keep_* say", path.display()),
+            Err(error) => tracing::warn!("{} can't be removed: {error}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_backup_is_called_like_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let names: std::collections::BTreeSet<_> = std::iter::repeat_with(|| {
+            let name = free_name(directory.path(), false);
+            std::fs::write(directory.path().join(&name), "").unwrap();
+            name
+        })
+        .take(5)
+        .collect();
+        assert_eq!(names.len(), 5);
+    }
+}
