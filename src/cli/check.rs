@@ -30,6 +30,13 @@ pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
     if arguments.online {
         wrong.extend(super::small_runtime()?.block_on(online(&config)));
     }
+    for route in &config.routes {
+        if let Some(directory) = route.lacking() {
+            let path = &route.path;
+            let directory = directory.display();
+            eprintln!("unibody: no files are served at {path}: there is no {directory}");
+        }
+    }
     if wrong.is_empty() {
         println!("everything is in order");
         return Ok(());

@@ -214,17 +214,16 @@ fn prepare(
     upstreams: &BTreeMap<String, Arc<Upstream>>,
     open: impl Fn(&Files, Option<bool>) -> anyhow::Result<StaticFiles>,
 ) -> anyhow::Result<Destination> {
+    if let Some(directory) = route.lacking() {
+        tracing::warn!(
+            "no files are served at {}: there is no {}",
+            route.path,
+            directory.display()
+        );
+        return Ok(Destination::Respond(Respond::not_found()));
+    }
     Ok(match &route.action {
         Action::App => Destination::App,
-        // Nobody named this directory, and the app works without it.
-        Action::Files(files) if route.line == 0 && !files.root.exists() => {
-            tracing::warn!(
-                "no files are served at {}: there is no {}",
-                route.path,
-                files.root.display()
-            );
-            Destination::Respond(Respond::not_found())
-        }
         Action::Files(files) => Destination::Files(open(files, route.compress)?),
         Action::Upstream {
             upstream,

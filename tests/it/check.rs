@@ -1,4 +1,4 @@
-//! `unibody check` where a CA is named.
+//! `unibody check`: where a CA is named, and where a directory is missing that nobody named.
 
 use std::fs;
 
@@ -10,9 +10,25 @@ use crate::support::pebble::Pebble;
 
 fn with_config(toml: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    fs::create_dir(directory.path().join("public")).unwrap();
+    fs::create_dir_all(directory.path().join("public/static")).unwrap();
     fs::write(directory.path().join("config.toml"), toml).unwrap();
     directory
+}
+
+#[test]
+fn it_says_which_files_of_the_notes_app_will_not_be_served() {
+    let database = TestDatabase::new();
+    let url = [("DATABASE_URL", database.url.as_str())];
+    let directory = tempfile::tempdir().unwrap();
+    let missing = |name: &str| format!("there is no {}", directory.path().join(name).display());
+    let said = unibody(directory.path(), &["check"], &url).assert_status(0);
+    for name in ["public", "public/static"] {
+        let line = format!("{}\n", missing(name));
+        assert!(said.stderr.contains(&line), "{said:#?}");
+    }
+    fs::create_dir_all(directory.path().join("public/static")).unwrap();
+    let said = unibody(directory.path(), &["check"], &url).assert_status(0);
+    assert_eq!(said.stderr, "");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod files;
 mod headers;
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use http::{HeaderName, HeaderValue};
 
@@ -65,6 +66,16 @@ impl Route {
             set_headers: Vec::new(),
             remove_headers: Vec::new(),
             line: 0,
+        }
+    }
+
+    /// The directory of a default route that is not there. Nobody named it, and the app works without
+    /// it, so this is no mistake.
+    #[must_use]
+    pub fn lacking(&self) -> Option<&Path> {
+        match &self.action {
+            Action::Files(files) if self.line == 0 && !files.root.exists() => Some(&files.root),
+            _ => None,
         }
     }
 }
