@@ -356,9 +356,8 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        // RFC 9112, section 6.1: Pingora sends chunks to everybody.
-        if door::is_http_10(session) && response.remove_header(&header::TRANSFER_ENCODING).is_some()
-        {
+        // The end of the connection is that of such a body.
+        if door::is_http_10(session) && !response.headers.contains_key(header::CONTENT_LENGTH) {
             session.set_keepalive(None);
         }
         if let Some(look) = &mut exchange.look

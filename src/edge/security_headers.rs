@@ -12,17 +12,18 @@
 //! 4. What the route's policies say of this answer.
 //! 5. What the route removes, then what it sets: its owner has the last word.
 //!
-//! Interim answers (1xx) pass as they are, but for 101, which is final.
+//! Interim answers (1xx) pass as they are, but for 101, which is final. And to a client of HTTP/1.0 no
+//! answer has `Transfer-Encoding`, which Pingora sets for everybody (RFC 9112, section 6.1).
 
 use std::any::Any;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::header::{SERVER, STRICT_TRANSPORT_SECURITY};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::header::{SERVER, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue, StatusCode, Version};
 use pingora_core::Result;
 use pingora_core::modules::http::{HttpModule, HttpModuleBuilder, Module, ModuleBuilder};
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::policy::Marks;
 use super::request_id::X_REQUEST_ID;
@@ -40,6 +41,7 @@ pub(crate) struct GeneralHeaders {
 pub(crate) struct SecurityHeaders {
     general: Arc<GeneralHeaders>,
     is_secure: bool,
+    is_http_10: bool,
     request_id: Option<HeaderValue>,
     marks: Marks,
     route: Option<Arc<PreparedRoute>>,
@@ -75,6 +77,7 @@ impl SecurityHeaders {
         Self {
             general,
             is_secure,
+            is_http_10: false,
             request_id: Some(request_id),
             marks: Marks::default(),
             route: None,
@@ -137,6 +140,11 @@ impl SecurityHeaders {
 
 #[async_trait]
 impl HttpModule for SecurityHeaders {
+    async fn request_header_filter(&mut self, request: &mut RequestHeader) -> Result<()> {
+        self.is_http_10 = request.version == Version::HTTP_10;
+        Ok(())
+    }
+
     async fn response_header_filter(
         &mut self,
         response: &mut ResponseHeader,
@@ -146,6 +154,9 @@ impl HttpModule for SecurityHeaders {
             && response.status != StatusCode::SWITCHING_PROTOCOLS;
         if is_interim {
             return Ok(());
+        }
+        if self.is_http_10 {
+            response.remove_header(&TRANSFER_ENCODING);
         }
         self.apply(response)
     }
@@ -166,6 +177,7 @@ impl HttpModuleBuilder for Builder {
         Box::new(SecurityHeaders {
             general: Arc::clone(&self.0),
             is_secure: false,
+            is_http_10: false,
             request_id: None,
             marks: Marks::default(),
             route: None,

@@ -5,6 +5,8 @@ use std::io::{ErrorKind, Read};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::forwarding_to;
+use crate::support::breakable::{Break, Breakable, Target};
+use crate::support::grpc::Grpc;
 use crate::support::handshake::Handshakes;
 use crate::support::raw::Raw;
 use crate::support::upstream::Upstream;
@@ -72,6 +74,37 @@ async fn a_body_that_breaks_is_a_reset_and_a_whole_one_a_clean_end() {
             assert_eq!(ended.is_ok(), is_whole, "{why}, {fields:?}, TLS: {ended:?}");
         }
     }
+}
+
+#[test]
+fn what_an_upstream_says_over_http2_comes_without_chunks() {
+    let grpc = Grpc::start();
+    let between = Breakable::before(Target::Tcp(grpc.address));
+    let server = forwarding_to(&format!(
+        "[[upstream]]\nname = \"backend\"\nservers = [\"h2c://{}\"]\n",
+        between.address()
+    ));
+    let post = |path: &str, fields: &str| {
+        let mut raw = Raw::connect(server.http.unwrap());
+        raw.send(format!(
+            "POST {path} HTTP/1.0\r\nHost: localhost\r\n{fields}Content-Length: 5\r\n\r\nhello"
+        ));
+        let head = raw.head();
+        assert_eq!(head.status, 200, "{head:?}");
+        assert_eq!(head.header("transfer-encoding"), None, "{head:?}");
+        assert_eq!(head.header("connection"), Some("close"), "{head:?}");
+        raw
+    };
+    for fields in ["", "Connection: keep-alive\r\n"] {
+        assert_eq!(post("/echo", fields).read_to_end(), b"hello");
+    }
+    let mut broken = post("/events", "");
+    let mut event = [0; 5];
+    broken.0.read_exact(&mut event).unwrap();
+    assert_eq!(&event, b"id: 1");
+    between.end(Break::Cut);
+    let ended = broken.0.read_to_end(&mut Vec::new());
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
 #[test]
