@@ -156,8 +156,6 @@ enum State {
     Reading,
     /// All of it has been read, or nobody wants the rest.
     Done,
-    /// The client has begun the next request: it is there, and that is all there is to know.
-    Unwatched,
 }
 
 impl RequestInflow {
@@ -234,17 +232,9 @@ impl RequestInflow {
 
     /// Waits for the client to leave.
     async fn watch(&mut self, session: &mut Session) -> Result<()> {
-        match session.read_body_or_idle(true).await {
-            // After chunks, whose end the door doesn't know, an early request comes through to here
-            // and has lost its first byte: this one is answered, that one left for a new connection.
-            Err(error) if *error.etype() == ErrorType::ConnectError => {
-                self.state = State::Unwatched;
-                session.set_keepalive(None);
-                Ok(())
-            }
-            // It returns when the client is gone, and takes that for a mistake of ours.
-            gone => gone.map(drop).map_err(Error::into_down),
-        }
+        // It returns when the client is gone, and takes that for a mistake of ours.
+        let gone = session.read_body_or_idle(true).await;
+        gone.map(drop).map_err(Error::into_down)
     }
 
     async fn hand_over(&mut self) {
@@ -281,7 +271,7 @@ impl Inflow for RequestInflow {
             State::Reading => self.read(session).await,
             State::Done if session.is_body_done() => self.watch(session).await,
             // The client is still sending what nobody wants: nothing to learn from that.
-            State::Done | State::Unwatched => pending().await,
+            State::Done => pending().await,
         }
     }
 }

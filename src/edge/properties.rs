@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use super::client_address::ClientAddress;
 use super::compression::accept_encoding::Accepted;
+use super::door::chunks::Chunks;
 use super::door::head::{self, Framing};
 use super::files::path::RelativePath;
 use super::files::range::{self, Wanted};
@@ -149,6 +150,49 @@ pub fn head(bytes: &[u8]) {
         Framing::Chunked => assert!(!codings.is_empty()),
         Framing::Length(length) if length > 0 => assert!(!lengths.is_empty()),
         Framing::Length(_) | Framing::Upgrade => assert!(codings.is_empty()),
+    }
+}
+
+/// A chunked body ends at the same place however it comes in pieces, and another parser finds the same
+/// sizes in it and the same end. The first byte says where it is cut.
+pub fn chunks(bytes: &[u8]) {
+    let Some((cut, bytes)) = bytes.split_first() else {
+        return;
+    };
+    let cut = usize::from(*cut) * bytes.len() / 256;
+    let (mut whole, mut pieces) = (Chunks::default(), Chunks::default());
+    let at_once = whole.read(bytes);
+    let in_two = pieces.read(&bytes[..cut]).and_then(|first| {
+        let second = pieces.read(&bytes[cut..])?;
+        Ok(first + second)
+    });
+    assert_eq!(at_once, in_two, "cut at {cut}");
+    let Ok(length) = at_once else {
+        return;
+    };
+    assert_eq!(whole, pieces, "cut at {cut}");
+    if !whole.has_ended() {
+        assert_eq!(length, bytes.len());
+        return;
+    }
+    let mut rest = &bytes[..length];
+    loop {
+        let Ok(httparse::Status::Complete((line, size))) = httparse::parse_chunk_size(rest) else {
+            panic!("not a size: {:?}", rest.escape_ascii().to_string());
+        };
+        let size = usize::try_from(size).expect("less than there is");
+        rest = &rest[line..];
+        if size == 0 {
+            break;
+        }
+        assert_eq!(&rest[size..size + 2], b"\r\n");
+        rest = &rest[size + 2..];
+    }
+    let mut fields = [httparse::EMPTY_HEADER; 64];
+    match httparse::parse_headers(rest, &mut fields) {
+        Ok(httparse::Status::Complete((length, _))) => assert_eq!(length, rest.len()),
+        Ok(httparse::Status::Partial) => panic!("no end: {:?}", rest.escape_ascii().to_string()),
+        Err(error) => assert_eq!(error, httparse::Error::TooManyHeaders),
     }
 }
 
@@ -322,6 +366,17 @@ mod tests {
             ]),
         ) {
             head(&[&[cut], &b"POST /a HTTP/1.1\r\nHost: a.test\r\n"[..], &fields, b"\r\n"].concat());
+        }
+
+        #[test]
+        fn chunked_bodies(
+            cut: u8,
+            body in of(&[
+                "0\r\n", "1\r\nx\r\n", "3\r\n", "abc", "\r\n", "2;a=b\r\nxy\r\n", "0;a\r\n", "2 ;a\r\n", "X: y\r\n", "X : y\r\n", "\n", "g",
+                "fffffffffffffff\r\n",
+            ]),
+        ) {
+            chunks(&[&[cut], &body[..], b"\r\n"].concat());
         }
 
         #[test]

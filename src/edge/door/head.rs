@@ -10,7 +10,7 @@
 //! 4. exactly one valid `Host`;
 //! 5. the body is framed in one way: one `Content-Length` of digits, or one `chunked`, or none.
 //!
-//! Nothing here frames a body: that stays Pingora's.
+//! What a chunked body may be is said in [`chunks`](super::chunks).
 
 use http::StatusCode;
 

@@ -1,12 +1,13 @@
 //! The door: every HTTP/1.1 connection, one request after the other.
 //!
 //! 1. Wait for a head: an idle connection for `keepalive`, a begun head for `header` in all.
-//! 2. Read it strictly ([`head`]); what is ambiguous is refused here and ends the connection.
+//! 2. Read it strictly ([`head`], [`chunks`]); what is ambiguous is refused here and ends the connection.
 //! 3. If it is [`simple`] and its answer is [`ready`](super::ready), give it ([`replay`]).
 //! 4. Else lend the connection ([`mod@wire`]) to Pingora, which runs the request through `edge::proxy`.
 //! 5. If it comes back, go on; at shutdown an idle connection ends at once, and a busy one says
 //!    `Connection: close` with its answer; when only its listener goes, an idle one may ask once more.
 
+pub(super) mod chunks;
 mod deadline;
 pub(super) mod head;
 mod refusal;
@@ -31,8 +32,9 @@ use pingora_core::server::ShutdownWatch;
 use pingora_proxy::{HttpProxy, Session};
 use tokio::time::Instant;
 
+use self::chunks::{Chunks, Malformed};
 use self::deadline::Deadline;
-use self::head::{Head, Reading, Refusal};
+use self::head::{Framing, Head, Reading, Refusal};
 use self::replay::Outcome;
 pub(super) use self::wire::Wire;
 use super::Edge;
@@ -209,13 +211,27 @@ impl HeadReading {
             self.has_begun = true;
         }
         match head::read(wire.ahead(), self.read) {
-            Reading::Complete(head) => Some(Next::Head(head)),
+            Reading::Complete(head) => Some(check_begun_body(head, wire.ahead())),
             Reading::Refused(refusal) => Some(Next::Refuse(refusal)),
             Reading::Incomplete => {
                 self.read = wire.ahead().len();
                 None
             }
         }
+    }
+}
+
+/// Refuses a request while nobody has seen it, if what came with its head can't be its body.
+fn check_begun_body(head: Head, bytes: &[u8]) -> Next {
+    if head.body != Framing::Chunked {
+        return Next::Head(head);
+    }
+    match Chunks::default().read(&bytes[head.length..]) {
+        Ok(_) => Next::Head(head),
+        Err(Malformed(reason)) => Next::Refuse(Refusal {
+            status: StatusCode::BAD_REQUEST,
+            reason,
+        }),
     }
 }
 

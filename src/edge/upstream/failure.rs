@@ -5,6 +5,8 @@ use std::io;
 use http::StatusCode;
 use pingora_core::{Error, ErrorSource, ErrorType};
 
+use crate::edge::door::chunks::Malformed;
+
 /// The status that tells a client about a failed exchange; `None` when the client itself is gone.
 pub(crate) fn status_of(error: &Error) -> Option<StatusCode> {
     if let ErrorType::HTTPStatus(status) = error.etype() {
@@ -21,6 +23,7 @@ pub(crate) fn status_of(error: &Error) -> Option<StatusCode> {
         (ErrorSource::Upstream, _) if timed_out(error) => Some(StatusCode::GATEWAY_TIMEOUT),
         (ErrorSource::Upstream, _) => Some(StatusCode::BAD_GATEWAY),
         (ErrorSource::Downstream, ErrorType::ReadTimedout) => Some(StatusCode::REQUEST_TIMEOUT),
+        (ErrorSource::Downstream, _) if is_malformed(error) => Some(StatusCode::BAD_REQUEST),
         (
             ErrorSource::Downstream,
             ErrorType::ReadError
@@ -36,8 +39,17 @@ pub(crate) fn status_of(error: &Error) -> Option<StatusCode> {
 
 /// Whether the connection itself has given up, as [`patience`](super::patience) and the system do.
 fn timed_out(error: &Error) -> bool {
-    let cause = error.root_cause().downcast_ref::<io::Error>();
-    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
+    io_error(error).is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
+}
+
+/// Whether the door would not let the body through.
+fn is_malformed(error: &Error) -> bool {
+    let cause = io_error(error).and_then(io::Error::get_ref);
+    cause.is_some_and(<dyn std::error::Error + Send + Sync>::is::<Malformed>)
+}
+
+fn io_error(error: &Error) -> Option<&io::Error> {
+    error.root_cause().downcast_ref()
 }
 
 #[cfg(test)]
@@ -63,6 +75,20 @@ mod tests {
             (Error::new_down(InvalidHTTPHeader), Some(400)),
             (Error::new_down(ConnectionClosed), None),
             (Error::new_down(WriteError), None),
+            (
+                Error::because(
+                    ReadError,
+                    "",
+                    io::Error::new(io::ErrorKind::InvalidData, Malformed("no size")),
+                )
+                .into_down(),
+                Some(400),
+            ),
+            (
+                Error::because(ReadError, "", io::Error::from(io::ErrorKind::InvalidData))
+                    .into_down(),
+                None,
+            ),
             (Error::new_in(HTTPStatus(413)), Some(413)),
             (Error::new_in(WriteError), Some(500)),
         ] {

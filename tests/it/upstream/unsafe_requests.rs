@@ -6,33 +6,37 @@ use std::sync::{Arc, Mutex};
 use super::{forwarding_to, forwarding_with};
 use crate::support::http2::{Http2, read_to_end};
 use crate::support::raw::Raw;
+use crate::support::server::PATIENCE;
 use crate::support::upstream::Upstream;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// Answers whatever has no chunks, and tells all that it has read of each request: its head, and
-/// its chunks until the connection ends.
-fn recording() -> (Upstream, Receiver<String>) {
-    let (sender, recorded) = channel();
-    let sender = Mutex::new(sender);
+/// its chunks until the connection ends. Where there are chunks it tells at once that it has the head.
+fn recording() -> (Upstream, Receiver<()>, Receiver<String>) {
+    let ((has_begun, begun), (sender, recorded)) = (channel(), channel());
+    let senders = Mutex::new((has_begun, sender));
     let upstream = Upstream::scripted(move |connection| {
         while let Some(mut bytes) = connection.head() {
             let is_chunked = bytes.to_lowercase().contains("transfer-encoding");
+            if is_chunked {
+                senders.lock().unwrap().0.send(()).unwrap();
+            }
             while let Some(byte) = is_chunked.then(|| connection.read(1)).flatten() {
                 bytes.push(char::from(byte[0]));
             }
-            sender.lock().unwrap().send(bytes).unwrap();
+            senders.lock().unwrap().1.send(bytes).unwrap();
             connection.send(OK);
         }
     });
-    (upstream, recorded)
+    (upstream, begun, recorded)
 }
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn nothing_of_an_ambiguous_request_reaches_the_upstream() {
     const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let (upstream, recorded) = recording();
+    let (upstream, begun, recorded) = recording();
     let server = forwarding_to(&upstream.table(""));
     let post = |fields: &str, body: &str| {
         format!("POST / HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n{body}{SMUGGLED}")
@@ -146,11 +150,15 @@ fn nothing_of_an_ambiguous_request_reaches_the_upstream() {
         );
     }
 
-    // A body is judged as it comes: its request never becomes whole.
+    // A body is judged as it comes. What comes with its head is judged before anybody hears of it; what
+    // comes later ends a request that never becomes whole.
     let chunks = [
         ("5\r\nhello!\r\n0\r\n\r\n", "longer than it says"),
         ("-5\r\nhello\r\n0\r\n\r\n", "a size with a sign"),
         ("5 5\r\nhello\r\n0\r\n\r\n", "two sizes"),
+        ("\r\nhello\r\n0\r\n\r\n", "no size"),
+        ("5\r\nhello\r\n\r\n\r\n", "no size at the end"),
+        ("0\r\n X: y\r\n\r\n", "a folded trailer"),
         (
             "fffffffffffffffff\r\nhello\r\n0\r\n\r\n",
             "larger than there is",
@@ -163,24 +171,32 @@ fn nothing_of_an_ambiguous_request_reaches_the_upstream() {
             .last_answer();
         assert_eq!(answer.status, 400, "{why}: {answer:?}");
     }
+    let mut raw = Raw::connect(server.http.unwrap());
+    raw.send("GET /first HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(raw.answer().text(), "ok");
+    let first = recorded.recv_timeout(PATIENCE).expect("a request");
+    assert!(first.starts_with("GET /first "), "{first}");
+
+    for (body, why) in chunks {
+        let mut raw = Raw::connect(server.http.unwrap());
+        raw.send("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+        begun.recv_timeout(PATIENCE).expect("a head");
+        let answer = raw.send(format!("{body}{SMUGGLED}")).last_answer();
+        assert_eq!(answer.status, 400, "{why}: {answer:?}");
+    }
 
     let mut raw = Raw::connect(server.http.unwrap());
     raw.send("GET /last HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(raw.answer().text(), "ok");
-    let mut begun = 0;
     loop {
-        let request = recorded
-            .recv_timeout(crate::support::server::PATIENCE)
-            .expect("the last request");
+        let request = recorded.recv_timeout(PATIENCE).expect("the last request");
         assert!(!request.contains("smuggled"), "{request}");
         if request.starts_with("GET /last ") {
             break;
         }
         assert!(request.starts_with("POST / "), "{request}");
         assert!(!request.ends_with("0\r\n\r\n"), "whole: {request}");
-        begun += 1;
     }
-    assert!(begun <= chunks.len(), "{begun} others");
 }
 
 #[tokio::test(flavor = "multi_thread")]

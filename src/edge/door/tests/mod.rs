@@ -1,5 +1,6 @@
 //! The strict reading of heads and the wire behind it.
 
+mod chunks;
 mod framing;
 mod head;
 mod head_properties;

@@ -78,17 +78,59 @@ async fn a_body_in_many_pieces_keeps_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn chunks_and_other_protocols_pass_as_they_come() {
-    for framing in [Framing::Chunked, Framing::Upgrade] {
+async fn chunks_pass_to_their_end_and_no_further() {
+    for (ahead, later, why) in [
+        ("HEAD2\r\nab\r\n0\r\n\r\nNEXT", "", "all came with the head"),
+        ("HEAD2\r\nab\r\n0\r", "\n\r\nNEXT", "the end came later"),
+        ("HEAD", "2\r\nab\r\n0\r\n\r\nNEXT", "the head came alone"),
+    ] {
         let (mut client, mut wire) = connected(1024);
-        client.write_all(b"HEAD0\r\n").await.unwrap();
-        read_ahead(&mut wire, 7).await;
-        client.write_all(b"\r\nmore").await.unwrap();
-        wire.begin(HEAD.len(), framing);
-        assert_eq!(readable(&mut wire).await, ("0\r\n\r\nmore".into(), false));
-        drop(client);
-        assert_eq!(readable(&mut wire).await, (String::new(), true));
+        client.write_all(ahead.as_bytes()).await.unwrap();
+        read_ahead(&mut wire, ahead.len()).await;
+        client.write_all(later.as_bytes()).await.unwrap();
+        wire.begin(HEAD.len(), Framing::Chunked);
+        let body = readable(&mut wire).await;
+        assert_eq!(body, ("2\r\nab\r\n0\r\n\r\n".into(), false), "{why}");
+        read_ahead(&mut wire, 4).await;
+        assert_eq!(wire.ahead(), b"NEXT", "{why}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_after_chunks_keep_their_order() {
+    // More than the reader takes at once, so that what is given back stands before what never left.
+    let next: String = ('a'..='z').cycle().take(200).collect();
+    let sent = format!("HEAD0\r\n\r\n{next}");
+    let (mut client, mut wire) = connected(1024);
+    client.write_all(sent.as_bytes()).await.unwrap();
+    read_ahead(&mut wire, sent.len()).await;
+    wire.begin(HEAD.len(), Framing::Chunked);
+    assert_eq!(readable(&mut wire).await.0, "0\r\n\r\n");
+    assert_eq!(wire.ahead(), next.as_bytes());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_chunk_is_an_error_however_often_it_is_read() {
+    let (mut client, mut wire) = connected(1024);
+    wire.begin(0, Framing::Chunked);
+    client.write_all(b"2\r\nabc").await.unwrap();
+    for _ in 0..2 {
+        let error = wire.read(&mut [0; 64]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData);
+        client.write_all(b"\r\n0\r\n\r\n").await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_protocol_passes_as_it_comes() {
+    let (mut client, mut wire) = connected(1024);
+    client.write_all(b"HEAD0\r\n").await.unwrap();
+    read_ahead(&mut wire, 7).await;
+    client.write_all(b"\r\nmore").await.unwrap();
+    wire.begin(HEAD.len(), Framing::Upgrade);
+    assert_eq!(readable(&mut wire).await, ("0\r\n\r\nmore".into(), false));
+    drop(client);
+    assert_eq!(readable(&mut wire).await, (String::new(), true));
 }
 
 #[tokio::test(start_paused = true)]

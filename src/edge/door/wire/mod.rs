@@ -1,11 +1,12 @@
 //! The connection as the door lends it to Pingora for one request at a time.
 //!
 //! Between requests the door reads heads from a [`Wire`]. During a request Pingora reads and writes
-//! through it, and the wire keeps five promises that Pingora's session doesn't:
+//! through it, and the wire keeps promises that Pingora's session doesn't:
 //!
 //! - **It never gives out a byte beyond the request's body.** What a client sends early stays here
 //!   for the next head to be judged by the same strict reading, and doesn't disturb the request
 //!   that is running (Pingora takes it for an error).
+//! - **Chunks are read strictly** ([`chunks`](super::chunks)), for their end and for what they say.
 //! - **What has been written leaves before anybody waits for the client.** Pingora flushes a body of
 //!   known length at its end only, and a handler may take its time between two pieces.
 //! - **A client that stops reading is cut** when no write has been accepted for `write_idle`.
@@ -13,40 +14,38 @@
 //! - **A client that still sends when we are done is listened to for a moment** before the
 //!   connection closes, or the kernel would reset it and our answer with it.
 //! - **An answer to HTTP/1.0 that breaks off doesn't end like a whole one**: the connection is
-//!   [`reset`].
+//!   [`reset`](super::reset).
 
+mod body;
+mod closing;
 mod digests;
 mod frames;
+mod lent;
 
-use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
-use pingora_core::protocols::{Shutdown, Stream};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use pingora_core::protocols::Stream;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::time::Sleep;
 
+use self::closing::Closing;
+use super::chunks::Chunks;
 use super::head::Framing;
-use super::reset;
 use super::websocket::WebSocket;
 use crate::edge::farewell::Farewell;
 use crate::edge::ready::Tape;
 
-/// Most bytes kept of what a client sends before its turn.
-const MAX_AHEAD: usize = 64 * 1024;
 /// What one read from the socket takes at the most while a head is awaited.
 const READ_SIZE: usize = 4 * 1024;
 /// Bytes of answers that wait for those to the next requests, so that all leave together.
 const WORTH_A_WRITE: usize = 32 * 1024;
-/// How long a client that is still sending is listened to after the last answer.
-const LINGER: Duration = Duration::from_secs(5);
 
 /// One HTTP/1.1 connection.
 pub(in crate::edge) struct Wire {
@@ -55,6 +54,8 @@ pub(in crate::edge) struct Wire {
     ahead: BytesMut,
     /// What Pingora may still read for the running request.
     body: Framing,
+    /// How far a body has come whose framing is chunked.
+    chunks: Chunks,
     /// The door's own answers, on their way to the client.
     replies: Vec<u8>,
     /// Keeps what Pingora writes for the running request.
@@ -76,22 +77,13 @@ pub(in crate::edge) struct Wire {
     farewell: Arc<Farewell>,
 }
 
-/// What closing means, and how far it has come.
-enum Closing {
-    /// Our side is closed, and that is all.
-    Plain,
-    /// Then the client is listened to, whatever it sends, until it closes its own side.
-    Listening,
-    /// Our side is closed, the client still listened to until this is over.
-    Lingering(Pin<Box<Sleep>>),
-}
-
 impl Wire {
     pub(super) fn new(inner: Stream, write_idle: Duration, farewell: Arc<Farewell>) -> Self {
         Self {
             inner,
             ahead: BytesMut::new(),
             body: Framing::Length(0),
+            chunks: Chunks::default(),
             replies: Vec::new(),
             tape: None,
             ended: false,
@@ -198,6 +190,7 @@ impl Wire {
     /// Takes the head off and opens the wire for its body.
     pub(super) fn begin(&mut self, head_length: usize, body: Framing) -> BytesMut {
         self.body = body;
+        self.chunks = Chunks::default();
         self.websocket = (body == Framing::Upgrade)
             .then(|| Box::new(WebSocket::asked_for(self.farewell.turn())));
         if self.ahead.len() == head_length {
@@ -234,201 +227,6 @@ impl Wire {
     /// What keeps the answer to the running request, if something does.
     pub(super) fn tape(&self) -> Option<&Tape> {
         self.tape.as_ref()
-    }
-
-    /// Closes our side and listens to the client, whatever it sends, until it closes its own or
-    /// [`LINGER`] is over.
-    pub(super) async fn close_and_listen(&mut self) {
-        self.closing = Closing::Listening;
-        Shutdown::shutdown(self).await;
-    }
-
-    /// Takes and drops what the client sends. Both ends of this are fine: the client closes, or has
-    /// had its time.
-    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Closing::Lingering(over) = &mut self.closing else {
-            return Poll::Ready(());
-        };
-        if over.as_mut().poll(context).is_ready() {
-            return Poll::Ready(());
-        }
-        let mut buffer = [0; READ_SIZE];
-        while !self.ended {
-            let mut read = ReadBuf::new(&mut buffer);
-            let outcome = ready!(Pin::new(&mut self.inner).poll_read(context, &mut read));
-            self.ended = outcome.is_err() || read.filled().is_empty();
-        }
-        Poll::Ready(())
-    }
-
-    /// Listens for what the client does while no byte of this request is outstanding: reports the
-    /// end of its side, keeps what belongs to later requests.
-    fn poll_watch(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.ended && self.ahead.len() < MAX_AHEAD {
-            let mut buffer = [0; 1024];
-            let mut read = ReadBuf::new(&mut buffer);
-            ready!(Pin::new(&mut self.inner).poll_read(context, &mut read))?;
-            self.ended = read.filled().is_empty();
-            self.ahead.extend_from_slice(read.filled());
-        }
-        if self.ended && self.ahead.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
-        // Requests that came before the client closed its side are still answered.
-        Poll::Pending
-    }
-
-    /// Gives up a write that has been pending for `write_idle`.
-    fn guard_write<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        write: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
-        self.backlog.store(write.is_pending(), Ordering::Relaxed);
-        if write.is_ready() {
-            self.stalled = None;
-            return write;
-        }
-        let write_idle = self.write_idle;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(sleep(write_idle)));
-        ready!(stalled.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the client has stopped reading",
-        )))
-    }
-
-    fn may_be_sending(&self) -> bool {
-        !self.ended && !matches!(self.body, Framing::Length(0) | Framing::Upgrade)
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if this.unflushed
-            && let Poll::Ready(flushed) = Pin::new(&mut *this).poll_flush(context)
-        {
-            flushed?;
-        }
-        if buffer.remaining() == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        let allowed = match this.body {
-            Framing::Length(0) => return this.poll_watch(context),
-            Framing::Length(rest) => usize::try_from(rest).unwrap_or(usize::MAX),
-            Framing::Upgrade => return this.poll_read_frames(context, buffer),
-            Framing::Chunked => usize::MAX,
-        };
-        let before = buffer.filled().len();
-        if !this.ahead.is_empty() {
-            let ready = allowed.min(buffer.remaining()).min(this.ahead.len());
-            buffer.put_slice(&this.ahead.split_to(ready));
-        } else if allowed >= buffer.remaining() {
-            ready!(Pin::new(&mut this.inner).poll_read(context, buffer))?;
-        } else {
-            let mut limited = ReadBuf::new(buffer.initialize_unfilled_to(allowed));
-            ready!(Pin::new(&mut this.inner).poll_read(context, &mut limited))?;
-            let read = limited.filled().len();
-            buffer.advance(read);
-        }
-        let read = buffer.filled().len() - before;
-        this.ended = read == 0;
-        if let Framing::Length(rest) = &mut this.body {
-            *rest -= read as u64;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.unflushed = true;
-        let write = if self.websocket.is_some() {
-            self.poll_write_frames(context, bytes)
-        } else {
-            Pin::new(&mut self.inner).poll_write(context, bytes)
-        };
-        if let (Some(tape), Poll::Ready(Ok(written))) = (&mut self.tape, &write) {
-            tape.take(&bytes[..*written]);
-        }
-        self.guard_write(context, write)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flush = Pin::new(&mut self.inner).poll_flush(context);
-        self.unflushed = flush.is_pending();
-        self.guard_write(context, flush)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Who ends it in order has said all there was to say.
-        self.is_whole();
-        if self.may_be_sending() && matches!(self.closing, Closing::Plain) {
-            self.closing = Closing::Listening;
-        }
-        if !matches!(self.closing, Closing::Lingering(_)) {
-            let shutdown = Pin::new(&mut self.inner).poll_shutdown(context);
-            ready!(self.guard_write(context, shutdown))?;
-        }
-        if matches!(self.closing, Closing::Listening) {
-            self.closing = Closing::Lingering(Box::pin(sleep(LINGER)));
-        }
-        self.poll_linger(context).map(Ok)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if self.websocket.is_some() {
-            let first = slices.iter().find(|slice| !slice.is_empty());
-            return self.poll_write(context, first.map_or(&[], |slice| slice));
-        }
-        self.unflushed = true;
-        let write = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
-        if let (Some(tape), Poll::Ready(Ok(written))) = (&mut self.tape, &write) {
-            let mut rest = *written;
-            for slice in slices {
-                let taken = rest.min(slice.len());
-                tape.take(&slice[..taken]);
-                rest -= taken;
-            }
-        }
-        self.guard_write(context, write)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-}
-
-impl Drop for Wire {
-    fn drop(&mut self) {
-        if self.misleads()
-            && let Err(error) = reset::instead_of_a_close(&self.inner)
-        {
-            tracing::debug!(%error, "an answer that broke off ends like a whole one");
-        }
-    }
-}
-
-#[async_trait]
-impl Shutdown for Wire {
-    async fn shutdown(&mut self) {
-        // A client that can't be told has gone, or will find out.
-        let _ = AsyncWriteExt::shutdown(self).await;
     }
 }
 
