@@ -1,11 +1,13 @@
 //! One backup as `[backup]` says: made where it says, recorded in the database, and older ones removed.
 
 use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use nix::unistd::geteuid;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
@@ -75,6 +77,8 @@ pub(super) async fn make(
             let name = free_name(directory, encrypted);
             let path = directory.join(&name);
             let made = to_file(source, &path, false, &wanted, told, stop).await?;
+            give_to_owner(directory, &path)
+                .with_context(|| format!("backup {} is made, but is root's", path.display()))?;
             (made, name)
         }
         Destination::Command(command) => {
@@ -111,6 +115,15 @@ fn free_name(directory: &Path, encrypted: bool) -> String {
     }
 }
 
+/// What root makes by hand is whose the directory is: the server is to read and remove it later.
+fn give_to_owner(directory: &Path, path: &Path) -> io::Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = directory.metadata()?;
+    chown(path, Some(owner.uid()), Some(owner.gid()))
+}
+
 /// What can't be removed is tried again after the next backup.
 fn remove_superfluous(directory: &Path, keep: config::Keep) {
     let backups = match list(directory) {
@@ -140,5 +153,17 @@ mod tests {
         .take(5)
         .collect();
         assert_eq!(names.len(), 5);
+    }
+
+    #[test]
+    fn a_backup_of_roots_is_whose_the_directory_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.dump");
+        std::fs::write(&path, "").unwrap();
+        let ours = path.metadata().unwrap().uid();
+        let owner = if geteuid().is_root() { 4711 } else { ours };
+        chown(directory.path(), Some(owner), None).unwrap();
+        give_to_owner(directory.path(), &path).unwrap();
+        assert_eq!(path.metadata().unwrap().uid(), owner);
     }
 }
