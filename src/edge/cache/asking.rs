@@ -2,8 +2,10 @@
 
 use std::sync::atomic::AtomicBool;
 
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE, IF_MATCH, IF_UNMODIFIED_SINCE};
-use http::{HeaderValue, Method};
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, COOKIE, IF_MATCH, IF_UNMODIFIED_SINCE,
+};
+use http::{HeaderMap, HeaderValue, Method};
 use pingora_proxy::Session;
 
 use super::Plan;
@@ -47,6 +49,20 @@ fn is_a_question(session: &mut Session) -> bool {
         && !session.is_upgrade_req()
         && !is_for_upstream(IF_MATCH)
         && !is_for_upstream(IF_UNMODIFIED_SINCE)
+        && !nominates(&head.headers)
+}
+
+/// Whether `Connection` names fields that end here (RFC 9110, section 7.6.1).
+///
+/// SECURITY: the upstream would not get them, and its answer would be kept for those who send them.
+fn nominates(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(CONNECTION).iter();
+    let mut options = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    options.any(|option| {
+        let option = option.trim_ascii();
+        let mut usual = [&b""[..], b"close", b"keep-alive"].into_iter();
+        !usual.any(|usual| option.eq_ignore_ascii_case(usual))
+    })
 }
 
 fn wanted(plan: &Plan, session: &Session, exchange: &Exchange) -> Option<Wanted> {

@@ -1,11 +1,14 @@
 //! An answer on its way from an upstream to the store.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::StatusCode;
+use http::header::CONTENT_LENGTH;
 use pingora_cache::storage::{HandleMiss, MissFinishType};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
-use std::sync::Arc;
 
 use super::rules::Terms;
 use super::store::Store;
@@ -65,8 +68,12 @@ impl HandleMiss for Fill {
         };
         self.store.release(body.len());
         let mut head = self.head.clone();
-        // Chunked or not, its length is known now.
-        head.insert_header(http::header::CONTENT_LENGTH, body.len())?;
+        // Chunked or not, its length is known now. Nothing has none (RFC 9110, section 8.6).
+        if head.status == StatusCode::NO_CONTENT {
+            head.remove_header(&CONTENT_LENGTH);
+        } else {
+            head.insert_header(CONTENT_LENGTH, body.len())?;
+        }
         let body = Bytes::from(body.into_boxed_slice());
         let stored = Stored::new(&self.wanted, head, body, self.terms.clone());
         let size = stored.size;

@@ -104,6 +104,9 @@ const CASES: &[Case] = &[
     asking("the same codings in other words", "c", ["Accept-Encoding: gzip, br", "Accept-Encoding: br;q=0.5, gzip;q=1.0, x"], "200\r\nVary: Accept-Encoding\r\nCache-Control: max-age=60", "hit"),
     asking("other codings", "c", ["Accept-Encoding: gzip", "Accept-Encoding: identity"], "200\r\nVary: Accept-Encoding\r\nCache-Control: max-age=60", "miss"),
     asking("what we tell the upstream, not what the client says", "c", ["", "X-Real-IP: 192.0.2.1"], "200\r\nVary: X-Real-IP\r\nCache-Control: max-age=60", "hit"),
+    Case { why: "by what the upstream never saw (RFC 9110, 7.6.1): not kept", route: "c", asks: ["X-Kind: a\r\nConnection: X-Kind", "X-Kind: a"], first: "200\r\nVary: X-Kind\r\nCache-Control: max-age=60", second: OK, expected: ["bypass", "miss"] },
+    asking("nor given", "c", ["X-Kind: a", "X-Kind: a\r\nConnection: close, x-kind"], "200\r\nVary: X-Kind\r\nCache-Control: max-age=60", "bypass"),
+    asking("what is about the connection alone", "c", ["X-Kind: a\r\nConnection: ,Close", "X-Kind: a"], "200\r\nVary: X-Kind\r\nCache-Control: max-age=60", "hit"),
     // What the client says
     asking("no-cache (5.2.1.4)", "c", ["", "Cache-Control: no-cache"], HOUR, "expired"),
     asking("its forerunner (5.4)", "c", ["", "Pragma: no-cache"], HOUR, "expired"),

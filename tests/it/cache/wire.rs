@@ -9,6 +9,24 @@ const KEPT: &str = "200\r\nETag: \"a\"\r\nLast-Modified: Sun, 06 Nov 1994 08:49:
     Cache-Control: max-age=60\r\nContent-Type: image/x";
 
 #[test]
+fn what_has_no_content_is_told_no_length_of_it() {
+    let origin = Origin::start();
+    let edge = origin.edge("", "");
+    origin.say(
+        "/c/x",
+        [Answer::new("204\r\nCache-Control: max-age=60", "")],
+    );
+    for expected in ["miss", "hit", "hit"] {
+        let answer = get(&edge, "/c/x");
+        assert_eq!((answer.status, outcome(&answer)), (204, expected));
+        if expected == "hit" {
+            assert_eq!(answer.header("content-length"), None, "{}", answer.head);
+        }
+        assert_eq!(answer.header("transfer-encoding"), None, "{}", answer.head);
+    }
+}
+
+#[test]
 fn conditions_parts_and_heads_are_answered_from_the_store() {
     let origin = Origin::start();
     let edge = origin.edge("", "");
