@@ -56,7 +56,7 @@ pub(crate) struct Upstream {
     peers: Peers,
     endpoints: ArcSwap<Endpoints>,
     turn: AtomicUsize,
-    /// Whether every name was looked up once.
+    /// Whether there is no need to wait for names: an address is known, or all were looked up.
     looked_up: watch::Sender<bool>,
     /// Why the last look-up failed, if it did.
     trouble: ArcSwapOption<String>,
@@ -211,8 +211,8 @@ impl Upstream {
         }
     }
 
-    /// The names were looked up; `trouble` is what went wrong.
-    fn looked_up(&self, trouble: Option<String>) {
+    /// A name was looked up; `trouble` is what went wrong with any, `all` whether each was once.
+    fn looked_up(&self, trouble: Option<String>, all: bool) {
         if let Some(reason) = &trouble
             && self.trouble.load().as_deref() != Some(reason)
         {
@@ -220,7 +220,9 @@ impl Upstream {
             tracing::warn!(upstream, reason, "the last known addresses are used");
         }
         self.trouble.store(trouble.map(Arc::new));
-        self.looked_up.send_replace(true);
+        if all || !self.endpoints.load().all.is_empty() {
+            self.looked_up.send_replace(true);
+        }
     }
 
     fn nobody<T>(&self) -> Result<T> {

@@ -8,8 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use pingora_core::upstreams::peer::HttpPeer;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::Upstream;
 use super::balance::Endpoints;
@@ -84,61 +86,83 @@ pub(super) fn known_in(before: &Endpoints) -> impl Fn(usize, &HttpPeer) -> Optio
 
 /// Looks the names up for as long as there is an upstream.
 pub(super) async fn keep_looking(upstream: Weak<Upstream>) {
-    let Some((mut found, names)) = upstream
-        .upgrade()
-        .map(|upstream| (upstream.found(), names(&upstream.config)))
-    else {
+    keep_asking(upstream, async |name, port| look_up(&name, port).await).await;
+}
+
+/// With `ask` for each look-up; one that takes its time holds up no other.
+async fn keep_asking(
+    upstream: Weak<Upstream>,
+    ask: impl AsyncFn(String, u16) -> Result<lookup::Answer, String>,
+) {
+    let Some((mut found, names, moved)) = upstream.upgrade().map(|upstream| {
+        let names = names(&upstream.config);
+        (upstream.found(), names, upstream.moved.clone())
+    }) else {
         return;
     };
     let mut states: Vec<_> = names.iter().map(|_| State::unknown()).collect();
+    let mut running = FuturesUnordered::new();
     loop {
-        let began = Instant::now();
-        let mut changed = false;
-        for ((place, name, port), state) in names.iter().zip(&mut states) {
-            if state.due > began {
-                continue;
-            }
-            let answer = look_up(name, *port).await;
-            state.take(name, &answer, Instant::now());
-            // A resolver that is down for a moment is no reason to forget where the server was.
-            if let Ok(lookup::Answer { addresses, .. }) = answer {
-                changed |= found[*place] != addresses;
-                found[*place] = addresses;
+        let now = Instant::now();
+        for (index, ((_, name, port), state)) in names.iter().zip(&mut states).enumerate() {
+            if state.due.is_some_and(|due| due <= now) {
+                state.begin(now);
+                let asked = ask(name.clone(), *port);
+                running.push(async move { (index, asked.await) });
             }
         }
-        let Some(known) = upstream.upgrade() else {
-            return;
-        };
-        if changed {
-            known.replace(&found);
-        }
-        known.looked_up(states.iter().find_map(|state| state.trouble.clone()));
-        let moved = known.moved.clone();
-        drop(known);
-        sleep_until(began + BREATH).await;
-        // A server has failed: whatever is believed is in doubt.
-        if timeout_at(next(&states), moved.notified()).await.is_ok() {
-            for state in &mut states {
-                state.due = began;
+        tokio::select! {
+            Some((index, answer)) = running.next() => {
+                let (place, name, _) = &names[index];
+                states[index].take(name, &answer, Instant::now());
+                let Some(known) = upstream.upgrade() else {
+                    return;
+                };
+                // A resolver that is down for a moment is no reason to forget where the server was.
+                if let Ok(lookup::Answer { addresses, .. }) = answer
+                    && found[*place] != addresses
+                {
+                    found[*place] = addresses;
+                    known.replace(&found);
+                }
+                let trouble = states.iter().find_map(|state| state.trouble.clone());
+                known.looked_up(trouble, states.iter().all(State::was_answered));
             }
+            () = sleep_until(next(&states)) => {}
+            // A server has failed: whatever is believed is in doubt.
+            () = moved.notified() => for state in &mut states {
+                state.doubt();
+            },
         }
     }
 }
 
 /// What came of the last look-up of a name.
 struct State {
-    /// When it is looked up next.
-    due: Instant,
+    /// When it is looked up next; `None` while it is.
+    due: Option<Instant>,
+    /// Not before that, whatever fails.
+    earliest: Instant,
+    /// Whether there was an answer, if only that there is none.
+    was_answered: bool,
     /// Why it isn't known, if so.
     trouble: Option<String>,
 }
 
 impl State {
     fn unknown() -> Self {
+        let now = Instant::now();
         Self {
-            due: Instant::now(),
+            due: Some(now),
+            earliest: now,
+            was_answered: false,
             trouble: None,
         }
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.due = None;
+        self.earliest = now + BREATH;
     }
 
     fn take(&mut self, name: &str, answer: &Result<lookup::Answer, String>, now: Instant) {
@@ -149,14 +173,26 @@ impl State {
                 Some(format!("{name} is not known: {reason}")),
             ),
         };
-        self.due = now + lifetime;
+        self.due = Some(self.earliest.max(now + lifetime));
+        self.was_answered = true;
         self.trouble = trouble;
+    }
+
+    /// Has it be looked up as soon as may be.
+    fn doubt(&mut self) {
+        if self.due.is_some() {
+            self.due = Some(self.earliest);
+        }
+    }
+
+    fn was_answered(&self) -> bool {
+        self.was_answered
     }
 }
 
-/// When the first of the names is due.
+/// When the first of the names is due that isn't being looked up.
 fn next(states: &[State]) -> Instant {
-    let due = states.iter().map(|state| state.due).min();
+    let due = states.iter().filter_map(|state| state.due).min();
     due.unwrap_or_else(|| Instant::now() + lookup::UNSAID)
 }
 
@@ -208,7 +244,7 @@ mod tests {
         assert!(Arc::ptr_eq(&third.all[3], &first.all[1]));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn each_name_is_due_when_its_own_lifetime_is_over() {
         let now = Instant::now();
         let lives = |seconds| {
@@ -225,9 +261,51 @@ mod tests {
         assert_eq!(next(&states), now + Duration::from_mins(5));
         states[0].take("long.test", &Err("no".to_owned()), now);
         assert_eq!(next(&states), now + lookup::UNSAID);
+        states[0].begin(now);
+        assert_eq!(
+            next(&states),
+            now + Duration::from_mins(10),
+            "one is asked about"
+        );
+        states[0].doubt();
+        assert_eq!(next(&states), now + Duration::from_mins(10), "that will do");
+        states[1].doubt();
+        assert!(next(&states) <= now, "the other is in doubt");
         let trouble = states[0].trouble.as_deref();
         assert_eq!(trouble, Some("long.test is not known: no"));
         states[0].take("long.test", &lives(300), now);
         assert_eq!(states[0].trouble, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_whose_server_is_silent_holds_up_no_other() {
+        let config = upstream(r#"["silent.test:80", "app.test:80"]"#);
+        let upstream = Upstream::following(&config, None).unwrap();
+        let asked = std::cell::Cell::new(0);
+        let ask = async |name: String, port| {
+            if name == "silent.test" {
+                return std::future::pending().await;
+            }
+            asked.set(asked.get() + 1);
+            Ok(lookup::Answer {
+                addresses: vec![SocketAddr::from(([10, 0, 0, asked.get()], port))],
+                lifetime: Duration::from_secs(30),
+            })
+        };
+        let mut looked_up = upstream.looked_up.subscribe();
+        let looking = keep_asking(Arc::downgrade(&upstream), ask);
+        let seeing = async {
+            looked_up.wait_for(|looked_up| *looked_up).await.unwrap();
+            assert_eq!(upstream.facts()[0].server, "10.0.0.1:80");
+            tokio::time::sleep(Duration::from_secs(31)).await;
+            assert_eq!(upstream.facts()[0].server, "10.0.0.2:80");
+            upstream.moved.notify_one();
+            tokio::time::sleep(BREATH).await;
+            assert_eq!(upstream.facts()[0].server, "10.0.0.3:80");
+        };
+        tokio::select! {
+            () = looking => panic!("it looks for as long as there is an upstream"),
+            () = seeing => {}
+        }
     }
 }
