@@ -48,8 +48,9 @@ pub(crate) struct Exchange {
     pub(crate) route: Option<Arc<PreparedRoute>>,
     /// Largest request body in bytes.
     pub(crate) max_body: u64,
-    /// Bytes of the request body forwarded to the server that is being asked.
-    pub(crate) forwarded: u64,
+    /// Bytes of the request body forwarded to the server that is being asked; `None` before the first,
+    /// which may be its end.
+    pub(crate) forwarded: Option<u64>,
     /// How long the connection may be kept, in seconds, as it was before an interim answer.
     pub(crate) keepalive: Option<u64>,
     /// The servers of an upstream that were asked.
@@ -81,7 +82,7 @@ impl Exchange {
             authority: None,
             route: None,
             max_body,
-            forwarded: 0,
+            forwarded: None,
             keepalive: None,
             tries: Tries::default(),
             look: None,

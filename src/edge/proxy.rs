@@ -173,7 +173,7 @@ impl ProxyHttp for Proxy {
     ) -> Result<Box<HttpPeer>> {
         let snapshot = exchange.snapshot.clone();
         // What another server was sent is sent again.
-        exchange.forwarded = 0;
+        exchange.forwarded = None;
         match snapshot.destination(exchange.route.as_deref()) {
             Some(Destination::Upstream(forward)) => {
                 let wish = Wish::of(&session.req_header().headers, session.is_upgrade_req());
@@ -264,7 +264,7 @@ impl ProxyHttp for Proxy {
     ) -> Box<Error> {
         let sent = Sent {
             reused,
-            body: exchange.forwarded,
+            body: exchange.forwarded.is_some(),
             is_whole: session.as_downstream_mut().is_body_done(),
         };
         exchange.tries.broke(session, sent, &mut error);
@@ -273,13 +273,18 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         _: bool,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        exchange.forwarded += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        if exchange.forwarded > exchange.max_body {
+        if session.as_mut().is_body_empty() {
+            return Ok(());
+        }
+        // An empty one has an end too, where it comes in chunks.
+        let forwarded = exchange.forwarded.get_or_insert(0);
+        *forwarded += body.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        if *forwarded > exchange.max_body {
             return Err(
                 Error::explain(ErrorType::HTTPStatus(413), "the body is too large").into_down(),
             );

@@ -141,7 +141,7 @@ impl Tries {
         // The server says that it has not begun, or not even the head could be written.
         let untouched = match error.etype() {
             ErrorType::InvalidH2 => false,
-            ErrorType::WriteError => sent.body == 0,
+            ErrorType::WriteError => !sent.body,
             _ => error.retry == RetryType::Decided(true),
         };
         let repeatable = session.response_written().is_none()
@@ -187,8 +187,8 @@ impl Tries {
 pub(crate) struct Sent {
     /// Its connection had served others before.
     pub(crate) reused: bool,
-    /// Bytes of the body.
-    pub(crate) body: u64,
+    /// Something of the body, if only its end.
+    pub(crate) body: bool,
     /// The client has sent the whole request.
     pub(crate) is_whole: bool,
 }

@@ -77,6 +77,19 @@ async fn a_body_that_breaks_is_a_reset_and_a_whole_one_a_clean_end() {
 }
 
 #[test]
+fn interim_answers_are_not_for_them() {
+    let upstream = Upstream::answering(
+        "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    );
+    let server = forwarding_to(&upstream.table(""));
+    let mut raw = Raw::connect(server.http.unwrap());
+    raw.send("GET / HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    let answer = raw.last_answer();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+    assert_eq!(answer.header("link"), None, "{answer:?}");
+}
+
+#[test]
 fn what_an_upstream_says_over_http2_comes_without_chunks() {
     let grpc = Grpc::start();
     let between = Breakable::before(Target::Tcp(grpc.address));
