@@ -127,6 +127,9 @@ fn translate(session: &Session, response: Response<axum::body::Body>) -> Answer 
     Response::from_parts(parts, body)
 }
 
+/// Most bytes of a body that are read though no handler wants them.
+const MAX_UNWANTED: usize = 64 * 1024;
+
 /// Brings the request's body to the handler, then watches for a client that leaves.
 struct RequestInflow {
     state: State,
@@ -137,6 +140,8 @@ struct RequestInflow {
     idle: Duration,
     left: u64,
     too_large: bool,
+    /// Bytes that were read for nobody.
+    unwanted: usize,
 }
 
 /// What the two ends of a request's body tell each other besides bytes.
@@ -168,6 +173,7 @@ impl RequestInflow {
             idle: Duration::ZERO,
             left: 0,
             too_large: false,
+            unwanted: 0,
         }
     }
 
@@ -190,6 +196,7 @@ impl RequestInflow {
             idle: exchange.snapshot.config.server.timeouts.body_idle,
             left: exchange.max_body,
             too_large: false,
+            unwanted: 0,
         };
         let body = RequestBody {
             receiver,
@@ -210,6 +217,8 @@ impl RequestInflow {
             .into_down()),
         };
         match read {
+            // Of a chunk whose beginning alone has come, and before trailers.
+            Ok(Some(bytes)) if bytes.is_empty() => {}
             Ok(Some(bytes)) if bytes.len() as u64 > self.left => {
                 self.too_large = true;
                 self.abandon();
@@ -227,6 +236,17 @@ impl RequestInflow {
                 return Err(error);
             }
         }
+        Ok(())
+    }
+
+    /// Reads what nobody wants: its end may be near, and only after that is a client seen to leave.
+    async fn skip(&mut self, session: &mut Session) -> Result<()> {
+        let read = session
+            .read_request_body()
+            .await
+            .map_err(Error::into_down)?;
+        // An empty piece is progress too, and no endless one.
+        self.unwanted += read.map_or(0, |bytes| bytes.len().max(1));
         Ok(())
     }
 
@@ -270,7 +290,8 @@ impl Inflow for RequestInflow {
             }
             State::Reading => self.read(session).await,
             State::Done if session.is_body_done() => self.watch(session).await,
-            // The client is still sending what nobody wants: nothing to learn from that.
+            State::Done if self.unwanted < MAX_UNWANTED => self.skip(session).await,
+            // The client goes on sending what nobody wants: nothing to learn from that.
             State::Done => pending().await,
         }
     }

@@ -102,6 +102,10 @@ pub(crate) async fn send_beside(
         parts.headers.remove(header::TRANSFER_ENCODING);
     } else {
         frame(session, &mut parts, &body);
+        // The end of the connection is that of a body whose length isn't known.
+        if door::is_http_10(session) && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+            session.set_keepalive(None);
+        }
     }
     if door::is_last_answer(session) {
         session.set_keepalive(None);

@@ -14,8 +14,8 @@
 const MAX_DIGITS: u8 = 15;
 /// Bytes a chunk may take besides its data without being remarkable, and for each byte of data.
 const USUAL: (u64, u64) = (16, 2);
-/// Most bytes beyond that, trailers included, over a whole body.
-pub(super) const MAX_EXCESS: u64 = 16 * 1024;
+/// Most bytes beyond that, trailers included, over a whole body. Pingora takes no longer line of a size.
+pub(super) const MAX_EXCESS: u64 = 8 * 1024;
 
 /// How far the reading of one body has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

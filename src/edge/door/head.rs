@@ -46,7 +46,8 @@ pub(in crate::edge) enum Framing {
     Length(u64),
     /// `Transfer-Encoding: chunked`.
     Chunked,
-    /// The client offers to change the protocol (RFC 9110, section 7.8): what follows may be anything.
+    /// The client asks for a WebSocket (RFC 6455, section 4.1): if it gets one, what follows may be
+    /// anything. Other protocols are offered in vain, so they frame nothing.
     Upgrade,
 }
 
@@ -269,7 +270,8 @@ struct Fields<'head> {
     host: Option<&'head str>,
     length: Option<u64>,
     chunked: bool,
-    upgrade: bool,
+    /// What the first `Upgrade` asks for is a WebSocket.
+    websocket: Option<bool>,
 }
 
 impl<'head> Fields<'head> {
@@ -306,7 +308,8 @@ impl<'head> Fields<'head> {
             }
             self.chunked = true;
         } else if name.eq_ignore_ascii_case("upgrade") {
-            self.upgrade = true;
+            let websocket = value.eq_ignore_ascii_case(b"websocket");
+            self.websocket.get_or_insert(websocket);
         } else if name.eq_ignore_ascii_case("expect")
             && !value.eq_ignore_ascii_case(b"100-continue")
         {
@@ -334,7 +337,9 @@ impl<'head> Fields<'head> {
             (true, Some(_)) => Err(bad("both Content-Length and Transfer-Encoding")),
             (true, None) if version == 0 => Err(bad("Transfer-Encoding in HTTP/1.0")),
             (true, None) => Ok(Framing::Chunked),
-            (false, None | Some(0)) if self.upgrade => Ok(Framing::Upgrade),
+            (false, None | Some(0)) if version == 1 && self.websocket == Some(true) => {
+                Ok(Framing::Upgrade)
+            }
             (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
         }
     }

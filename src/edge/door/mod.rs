@@ -272,6 +272,8 @@ fn exchange<'a>(
     let bytes = wire.begin(head.length, head.body);
     let mut session = ServerSession::new_http1(wire);
     session.set_keepalive(Some(KEEPALIVE.as_secs()));
+    // Who knows none would take it for the answer (RFC 9110, section 15.2).
+    session.set_ignore_info_resp(head.is_http_10);
     session.set_pipelined_prefix(bytes);
     proxy.process_new_http(session, shutdown)
 }

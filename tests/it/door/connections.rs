@@ -108,7 +108,19 @@ fn an_early_request_does_not_disturb_the_one_before() {
     let whole = post(&format!("Content-Length: {}\r\n", body.len())) + body;
     let chunked = post("Transfer-Encoding: chunked\r\n")
         + &format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
-    for (request, status) in [(get("/api/notes"), 200), (whole, 201), (chunked, 201)] {
+    for (request, status) in [
+        (get("/api/notes"), 200),
+        (whole, 201),
+        (chunked, 201),
+        (
+            get("/api/notes").replace("Host", "Upgrade: h2c\r\nHost"),
+            200,
+        ),
+        (
+            get("/api/notes").replace("Host", "Upgrade: websocket\r\nHost"),
+            200,
+        ),
+    ] {
         let mut client = connect(&server);
         let lock = database.lock_notes();
         client.send(request);

@@ -82,6 +82,7 @@ async fn a_handler_is_dropped_when_its_http_1_client_leaves() {
     for request in [
         "GET /wait HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "POST /wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nab",
+        "POST /wait HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nTrailer: x\r\n\r\n",
         "POST /wait-after-body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nab",
         "POST /wait-after-body HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
     ] {

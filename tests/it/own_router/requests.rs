@@ -237,9 +237,20 @@ fn a_client_of_http_1_0_gets_no_chunks() {
     for (path, body) in [("/page", "a page"), ("/stream", "piece by piece")] {
         let mut raw = Raw::connect(edge.http);
         raw.send(format!(
-            "GET {path} HTTP/1.0\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n"
+            "GET {path} HTTP/1.0\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\
+             Connection: keep-alive\r\n\r\n"
         ));
-        let answer = raw.last_answer();
+        let answer = if path == "/page" {
+            raw.answer()
+        } else {
+            raw.last_answer()
+        };
+        let connection = if path == "/page" {
+            "keep-alive"
+        } else {
+            "close"
+        };
+        assert_eq!(answer.header("connection"), Some(connection), "{path}");
         assert_eq!(answer.status, 200, "{path}");
         assert_eq!(answer.header("transfer-encoding"), None, "{path}");
         assert_eq!(answer.body, body.as_bytes(), "{path}");

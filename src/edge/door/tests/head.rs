@@ -47,6 +47,21 @@ fn requests_with_one_meaning_are_let_in() {
             "an empty body doesn't bar the way to another protocol",
         ),
         (
+            get("Upgrade: WebSocket\r\nUpgrade: h2c\r\n"),
+            Upgrade,
+            "the first counts",
+        ),
+        (
+            get("Upgrade: h2c\r\nUpgrade: websocket\r\n"),
+            Length(0),
+            "a protocol that is offered in vain",
+        ),
+        (
+            "GET / HTTP/1.0\r\nHost: a\r\nUpgrade: websocket\r\n\r\n".to_owned(),
+            Length(0),
+            "HTTP/1.0 has no upgrades",
+        ),
+        (
             get("Upgrade: h2c\r\nContent-Length: 3\r\n"),
             Length(3),
             "the body of the request comes before another protocol",

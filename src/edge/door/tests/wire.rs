@@ -122,15 +122,31 @@ async fn what_is_no_chunk_is_an_error_however_often_it_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_protocol_passes_as_it_comes() {
+async fn another_protocol_passes_as_it_comes_once_it_is_agreed_on() {
     let (mut client, mut wire) = connected(1024);
-    client.write_all(b"HEAD0\r\n").await.unwrap();
-    read_ahead(&mut wire, 7).await;
-    client.write_all(b"\r\nmore").await.unwrap();
+    client.write_all(b"HEADearly").await.unwrap();
+    read_ahead(&mut wire, 9).await;
     wire.begin(HEAD.len(), Framing::Upgrade);
-    assert_eq!(readable(&mut wire).await, ("0\r\n\r\nmore".into(), false));
+    assert_eq!(readable(&mut wire).await, (String::new(), false));
+    let agreed = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+    wire.write_all(agreed).await.unwrap();
+    client.write_all(b"late").await.unwrap();
+    assert_eq!(readable(&mut wire).await, ("earlylate".into(), false));
     drop(client);
     assert_eq!(readable(&mut wire).await, (String::new(), true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_a_declined_websocket_is_the_next_request() {
+    let (mut client, mut wire) = connected(1024);
+    client.write_all(b"HEADNE").await.unwrap();
+    read_ahead(&mut wire, 6).await;
+    wire.begin(HEAD.len(), Framing::Upgrade);
+    wire.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+    client.write_all(b"XT").await.unwrap();
+    assert_eq!(readable(&mut wire).await, (String::new(), false));
+    read_ahead(&mut wire, 4).await;
+    assert_eq!(wire.ahead(), b"NEXT");
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,7 +227,7 @@ async fn a_client_that_still_sends_is_listened_to_for_a_moment() {
         (Framing::Length(4), true),
         (Framing::Chunked, true),
         (Framing::Length(0), false),
-        (Framing::Upgrade, false),
+        (Framing::Upgrade, true),
     ] {
         let (client, mut wire) = connected(1024);
         wire.begin(0, framing);
@@ -225,6 +241,13 @@ async fn a_client_that_still_sends_is_listened_to_for_a_moment() {
     drop(client);
     let time = time_to_close(&mut wire).await;
     assert_eq!(time, Duration::ZERO, "a client that closes ends it");
+
+    let (mut client, mut wire) = connected(1024);
+    client.write_all(b"NEXT").await.unwrap();
+    read_ahead(&mut wire, 4).await;
+    let time = time_to_close(&mut wire).await;
+    assert!(time > Duration::ZERO, "more requests may be on their way");
+    drop(client);
 
     let (client, mut wire) = connected(1024);
     wire.begin(0, Framing::Chunked);

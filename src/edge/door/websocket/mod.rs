@@ -72,6 +72,16 @@ impl WebSocket {
         }
     }
 
+    /// Whether the server has yet to agree.
+    pub(super) fn is_asked_for(&self) -> bool {
+        matches!(self.stage, Stage::Asked(..))
+    }
+
+    /// Whether the client has no more to say.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Over { .. }) || self.to_server.is_closed()
+    }
+
     /// Whether it is none, and will never be.
     pub(super) fn is_declined(&self) -> bool {
         matches!(self.stage, Stage::Declined)
@@ -153,7 +163,6 @@ impl WebSocket {
     /// These have come from the client; returns how many of them are for the server.
     pub(super) fn received(&mut self, bytes: &[u8]) -> usize {
         match self.stage {
-            Stage::Asked(..) | Stage::Declined => bytes.len(),
             _ if self.to_server.is_closed() => bytes.len(),
             Stage::Said(_) => self.to_server.pass(bytes),
             _ => {

@@ -4,10 +4,10 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{Framing, Wire};
+use crate::edge::door::chunks::Malformed;
 
 /// Most bytes kept of what a client sends before its turn.
 const MAX_AHEAD: usize = 64 * 1024;
@@ -45,33 +45,27 @@ impl Wire {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
         if self.ahead.is_empty() {
+            let before = buffer.filled().len();
             ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
-            self.ended = buffer.filled().len() == before;
+            let read = &buffer.filled()[before..];
+            self.ended = read.is_empty();
+            let outcome = self.chunks.read(read).map_err(malformed);
+            let kept = *outcome.as_ref().unwrap_or(&0);
+            if outcome.is_ok() {
+                self.ahead.extend_from_slice(&read[kept..]);
+            }
+            buffer.set_filled(before + kept);
+            outcome?;
         } else {
             let ready = buffer.remaining().min(self.ahead.len());
-            buffer.put_slice(&self.ahead.split_to(ready));
+            let read = self.chunks.read(&self.ahead[..ready]).map_err(malformed)?;
+            buffer.put_slice(&self.ahead.split_to(read));
         }
-        let read = &buffer.filled()[before..];
-        let outcome = self.chunks.read(read);
-        let kept = *outcome.as_ref().unwrap_or(&0);
         if self.chunks.has_ended() {
             self.body = Framing::Length(0);
-            self.give_back(&read[kept..]);
         }
-        buffer.set_filled(before + kept);
-        let malformed = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-        Poll::Ready(outcome.map(drop).map_err(malformed))
-    }
-
-    /// Keeps for later what has been read too much.
-    fn give_back(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        let later = std::mem::replace(&mut self.ahead, BytesMut::from(bytes));
-        self.ahead.unsplit(later);
+        Poll::Ready(Ok(()))
     }
 
     /// Listens for what the client does while no byte of this request is outstanding: reports the
@@ -90,4 +84,8 @@ impl Wire {
         // Requests that came before the client closed its side are still answered.
         Poll::Pending
     }
+}
+
+fn malformed(malformed: Malformed) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, malformed)
 }

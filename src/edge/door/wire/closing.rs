@@ -70,8 +70,11 @@ impl Wire {
         Poll::Ready(())
     }
 
+    /// Whether something may be on its way that nobody will read.
     fn may_be_sending(&self) -> bool {
-        !self.ended && !matches!(self.body, Framing::Length(0) | Framing::Upgrade)
+        let has_begun = !self.ahead.is_empty() || self.body != Framing::Length(0);
+        let has_ended = self.websocket.as_ref().is_some_and(|it| it.is_over());
+        has_begun && !has_ended && !self.ended
     }
 }
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Wire;
+use super::{Framing, Wire};
 
 impl Wire {
     /// Writes what may go to the client of what a server says over a WebSocket.
@@ -27,6 +27,7 @@ impl Wire {
         websocket.sent(&bytes[..written]);
         if websocket.is_declined() {
             self.websocket = None;
+            self.body = Framing::Length(0);
         }
         Poll::Ready(Ok(written))
     }
@@ -39,6 +40,10 @@ impl Wire {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         if let Some(websocket) = &mut self.websocket {
+            // Until it is agreed on, what comes is for nobody.
+            if websocket.is_asked_for() {
+                return self.poll_watch(context);
+            }
             websocket.go_on(context, &mut self.inner);
             if let Some(end) = websocket.poll_end(buffer) {
                 return end.map(Ok);
