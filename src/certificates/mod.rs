@@ -50,7 +50,7 @@ use self::resolver::Table;
 use self::resumption::Tickets;
 use self::self_signed::SelfSigned;
 pub use self::server_config::install_crypto_provider;
-use self::server_config::{ALPN_H2, ALPN_HTTP11};
+use self::server_config::{ALPN_H2, ALPN_HTTP10, ALPN_HTTP11};
 use self::store::Store;
 pub use self::stored::{Kept, stored};
 pub use self::summary::{Source, Summary};
@@ -151,7 +151,7 @@ impl Certificates {
     /// # Errors
     /// When the crypto provider lacks a version of TLS.
     pub fn server_config(&self, tickets: &Tickets) -> anyhow::Result<rustls::ServerConfig> {
-        let mut alpn = vec![ALPN_H2, ALPN_HTTP11];
+        let mut alpn = vec![ALPN_H2, ALPN_HTTP11, ALPN_HTTP10];
         if matches!(self.origin, Origin::Acme(_)) {
             alpn.push(ALPN_ACME_TLS);
         }

@@ -15,6 +15,8 @@ use crate::config::TlsVersion;
 pub const ALPN_H2: &[u8] = b"h2";
 /// HTTP/1.1 (RFC 7301, section 6).
 pub const ALPN_HTTP11: &[u8] = b"http/1.1";
+/// HTTP/1.0, which `curl --http1.0` offers and nothing else.
+pub const ALPN_HTTP10: &[u8] = b"http/1.0";
 
 /// Makes ring the provider of everything in this process that does not name one (the proxy's
 /// connections, the database's). The first caller wins, so this comes first in `main`; calling it

@@ -1,6 +1,7 @@
 //! `rewrite` of a route: the path as its upstream shall see it.
 
-use pingora_core::Result;
+use http::{HeaderValue, header};
+use pingora_core::{OrErr as _, Result};
 use pingora_http::RequestHeader;
 
 /// Puts `template` in the place of the request's path, with `{path}` for what that was; the query
@@ -8,7 +9,20 @@ use pingora_http::RequestHeader;
 pub(super) fn apply(request: &mut RequestHeader, template: &str) -> Result<()> {
     let target = String::from_utf8_lossy(request.raw_path());
     let rewritten = rewritten(&target, template);
-    request.set_raw_path(rewritten.as_bytes())
+    set_target(request, &rewritten)
+}
+
+/// Puts `target`, a path with its query, in the place of the request's.
+pub(super) fn set_target(request: &mut RequestHeader, target: &str) -> Result<()> {
+    // HTTP/2 names the host beside the path, and Pingora drops it with that.
+    if let Some(authority) = request.uri.authority()
+        && !request.headers.contains_key(header::HOST)
+    {
+        let host = HeaderValue::from_str(authority.as_str());
+        let host = host.or_err(pingora_core::ErrorType::InvalidHTTPHeader, "authority")?;
+        request.insert_header(header::HOST, host)?;
+    }
+    request.set_raw_path(target.as_bytes())
 }
 
 fn rewritten(target: &str, template: &str) -> String {

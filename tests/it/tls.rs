@@ -225,6 +225,8 @@ async fn alpn_chooses_http_2_before_http_1() {
         (BOTH, Some("h2")),
         (&["http/1.1", "h2"], Some("h2")),
         (HTTP1, Some("http/1.1")),
+        (&["http/1.0"], Some("http/1.0")),
+        (&["http/1.0", "http/1.1"], Some("http/1.1")),
         (&["h2"], Some("h2")),
         (&[], None),
     ] {

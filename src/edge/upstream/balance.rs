@@ -60,27 +60,20 @@ impl Endpoints {
         self.all.iter().find(|endpoint| fits(endpoint))
     }
 
-    /// The fewest requests for its weight; among equals in turn.
+    /// The fewest requests for its weight; among equals in turn, by weight as well.
     fn least_busy(
         &self,
         turn: &AtomicUsize,
         fits: &dyn Fn(&Arc<Endpoint>) -> bool,
     ) -> Option<&Arc<Endpoint>> {
-        let count = self.all.len();
-        let first = turn.fetch_add(1, Ordering::Relaxed);
-        let mut best: Option<(&Arc<Endpoint>, u128)> = None;
-        for place in 0..count {
-            let endpoint = &self.all[first.wrapping_add(place) % count];
-            if !fits(endpoint) {
-                continue;
-            }
-            // With the one to come, so that an idle heavy one goes before an idle light one.
-            let load = (endpoint.running() as u128 + 1) * 1000 / u128::from(endpoint.weight);
-            if best.is_none_or(|(_, least)| load < least) {
-                best = Some((endpoint, load));
-            }
-        }
-        best.map(|(endpoint, _)| endpoint)
+        let load = |endpoint: &Arc<Endpoint>| {
+            endpoint.running() as u128 * 1000 / u128::from(endpoint.weight)
+        };
+        let fitting = || self.all.iter().filter(|endpoint| fits(endpoint));
+        let least = fitting().map(load).min()?;
+        self.in_turn(turn, &|endpoint| fits(endpoint) && load(endpoint) <= least)
+            // All have got busier in between.
+            .or_else(|| fitting().next())
     }
 
     /// Weighted rendezvous hashing (Thaler and Ravishankar, 1998): each endpoint draws a number for
@@ -262,6 +255,18 @@ mod tests {
         group.all[0].end();
         let next = group.choose(Balance::LeastConnections, &turn, NOBODY, |_| false);
         assert_eq!(next.unwrap().label, "127.0.0.1:1");
+    }
+
+    #[test]
+    fn among_idle_ones_the_least_busy_is_a_matter_of_turns() {
+        for (weights, expected) in [
+            (&[1, 1][..], "1212"),
+            (&[2, 1], "121121"),
+            (&[1, 3], "2122"),
+        ] {
+            let chosen = chosen(&group(weights), Balance::LeastConnections, expected.len());
+            assert_eq!(chosen, expected, "{weights:?}");
+        }
     }
 
     fn clients() -> impl Iterator<Item = IpAddr> {

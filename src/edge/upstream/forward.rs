@@ -7,7 +7,7 @@ use pingora_core::Result;
 use pingora_http::RequestHeader;
 
 use super::Upstream;
-use crate::edge::request_path;
+use crate::edge::{request_path, rewrite};
 
 /// A route to an upstream.
 pub(crate) struct Forward {
@@ -50,6 +50,6 @@ impl Forward {
             stripped.push('?');
             stripped.push_str(query);
         }
-        request.set_raw_path(stripped.as_bytes())
+        rewrite::set_target(request, &stripped)
     }
 }

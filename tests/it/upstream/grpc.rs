@@ -63,6 +63,28 @@ async fn a_unary_call_has_its_message_and_its_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_is_changed_keeps_its_host() {
+    let grpc = Grpc::start();
+    let upstream = table(&format!("h2c://{}", grpc.address), "");
+    let server = Setup::new()
+        .config(&format!(
+            "[server]\nhttp = [\"127.0.0.1:0\"]\nhttps = [\"127.0.0.1:0\"]\n{upstream}\n\
+             [[route]]\npath = \"/a/\"\nupstream = \"backend\"\nstrip_prefix = \"/a\"\n\
+             [[route]]\npath = \"/b\"\nupstream = \"backend\"\nrewrite = \"/echo\"\n"
+        ))
+        .start();
+    for path in ["/a/echo", "/b"] {
+        let (read, _) = call(server.https.unwrap(), path, b"hello").await;
+        assert_eq!(read, b"hello", "{path}");
+        let request = tokio::task::block_in_place(|| grpc.request());
+        assert_eq!(request.head.uri().path(), "/echo", "{path}");
+        let authority = request.head.uri().authority().expect("a host");
+        assert_eq!(authority.host(), "localhost", "{path}");
+        assert_eq!(request.head.headers().get("host"), None, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn messages_stream_both_ways_one_by_one() {
     let grpc = Grpc::start();
     let server = h2c(&grpc);
