@@ -43,7 +43,7 @@ use super::reply;
 use super::security_headers::SecurityHeaders;
 use super::snapshot::Destination;
 use super::upstream::{self, Sent, Try, Wish};
-use super::{Edge, admission, cache, door, rewrite};
+use super::{Edge, admission, cache, door, http2, rewrite};
 use crate::telemetry::Tally;
 
 /// Clients provoke these as often as they like while an upstream is not well.
@@ -65,6 +65,14 @@ impl Proxy {
 pub(super) fn has_begun(session: &Session) -> bool {
     let head = session.response_written();
     head.is_some_and(|head| !is_interim(head.status))
+}
+
+/// Whether `sent` bytes are as many as the answer said.
+fn has_all(session: &Session, sent: u64) -> bool {
+    let length = session
+        .response_written()
+        .and_then(|head| head.headers.get(header::CONTENT_LENGTH));
+    length.is_some_and(|length| length.as_bytes() == sent.to_string().as_bytes())
 }
 
 #[async_trait]
@@ -434,6 +442,9 @@ impl ProxyHttp for Proxy {
         let body_bytes = line.body_bytes;
         if error.is_none() {
             ready::complete(session, body_bytes);
+        }
+        if error.is_none() || has_all(session, body_bytes) {
+            http2::linger(session, exchange.max_body).await;
         }
     }
 

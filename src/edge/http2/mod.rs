@@ -7,6 +7,7 @@
 //! streams, header list and malformed streams of one connection are bounded. When its listener goes the client
 //! is told (GOAWAY), and what it has begun is finished.
 
+mod linger;
 mod replay;
 
 use std::pin::pin;
@@ -25,6 +26,7 @@ use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+pub(super) use self::linger::linger;
 use self::replay::Outcome;
 use super::Edge;
 use super::connection::Peer;

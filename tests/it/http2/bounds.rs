@@ -3,7 +3,7 @@
 use super::client::{post, to};
 use super::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frames, GOAWAY, HEADERS,
-    REFUSED_STREAM, RST_STREAM, frame, header_block,
+    NO_ERROR, PING, REFUSED_STREAM, RST_STREAM, frame, header_block,
 };
 use super::{Client, edge};
 
@@ -56,6 +56,34 @@ async fn headers_without_end_end_the_connection() {
         !ended.iter().any(|frame| frame.kind == HEADERS),
         "it was no request: {ended:?}"
     );
+}
+
+#[tokio::test]
+async fn who_is_refused_may_stop_sending_before_it_is_stopped() {
+    let server = edge("max_body = \"1KiB\"");
+    for stops in [true, false] {
+        let mut frames = Frames::connect(&server).await;
+        let block = header_block("POST");
+        frames.send(HEADERS, END_HEADERS, 1, &block).await;
+        frames.send(DATA, 0, 1, &[b'a'; 2000]).await;
+        assert_eq!(frames.next_of(HEADERS).await.unwrap().stream, 1);
+        while frames.next_of(DATA).await.unwrap().flags & END_STREAM == 0 {}
+        if stops {
+            frames.send(DATA, END_STREAM, 1, b"a").await;
+        }
+        frames.send(PING, 0, 0, &[0; 8]).await;
+        let next = loop {
+            let next = frames.next().await.unwrap();
+            if [PING, RST_STREAM].contains(&next.kind) {
+                break next;
+            }
+        };
+        assert_eq!(next.kind, PING, "{next:?}");
+        if !stops {
+            let reset = frames.next_of(RST_STREAM).await.unwrap();
+            assert_eq!((reset.stream, reset.code()), (1, NO_ERROR));
+        }
+    }
 }
 
 #[tokio::test]
