@@ -20,6 +20,7 @@ use super::client_address::{Client, ClientAddress, Proto};
 use super::compression::{self, Compression};
 use super::exchange::Exchange;
 use super::host_name::{self, HostName};
+use super::message::content_length;
 use super::policy::Asked;
 use super::reply::{self, Answer};
 use super::route::PreparedRoute;
@@ -282,8 +283,7 @@ async fn apply_policy(
 
 /// Refuses an announced body that is too large before a byte of it is read.
 fn check_body_length(session: &Session, exchange: &Exchange) -> Result<(), Box<Answer>> {
-    let length = session.req_header().headers.get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let length = content_length(&session.req_header().headers);
     if length.is_some_and(|length| length > exchange.max_body) {
         return Err(reply::boxed(StatusCode::PAYLOAD_TOO_LARGE));
     }

@@ -37,6 +37,7 @@ use super::compression::Compression;
 use super::connection::farewell_of;
 use super::event_stream::EventStream;
 use super::exchange::Exchange;
+use super::message::{content_length, is_interim};
 use super::outgoing::Changes;
 use super::ready::{self, Recorder};
 use super::reply;
@@ -69,10 +70,8 @@ pub(super) fn has_begun(session: &Session) -> bool {
 
 /// Whether `sent` bytes are as many as the answer said.
 fn has_all(session: &Session, sent: u64) -> bool {
-    let length = session
-        .response_written()
-        .and_then(|head| head.headers.get(header::CONTENT_LENGTH));
-    length.is_some_and(|length| length.as_bytes() == sent.to_string().as_bytes())
+    let head = session.response_written();
+    head.and_then(|head| content_length(&head.headers)) == Some(sent)
 }
 
 #[async_trait]
@@ -468,9 +467,4 @@ impl ProxyHttp for Proxy {
     fn suppress_error_log(&self, _: &Session, _: &Exchange, _: &Error) -> bool {
         true
     }
-}
-
-/// Whether an answer with this status is still to come. After 101 there is none.
-fn is_interim(status: StatusCode) -> bool {
-    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }

@@ -20,11 +20,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::header::{SERVER, STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING};
-use http::{HeaderName, HeaderValue, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Version};
 use pingora_core::Result;
 use pingora_core::modules::http::{HttpModule, HttpModuleBuilder, Module, ModuleBuilder};
 use pingora_http::{RequestHeader, ResponseHeader};
 
+use super::message::is_interim;
 use super::policy::Marks;
 use super::request_id::X_REQUEST_ID;
 use super::route::PreparedRoute;
@@ -150,9 +151,7 @@ impl HttpModule for SecurityHeaders {
         response: &mut ResponseHeader,
         _end_of_stream: bool,
     ) -> Result<()> {
-        let is_interim = response.status.is_informational()
-            && response.status != StatusCode::SWITCHING_PROTOCOLS;
-        if is_interim {
+        if is_interim(response.status) {
             return Ok(());
         }
         if self.is_http_10 {

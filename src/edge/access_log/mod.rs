@@ -20,6 +20,7 @@ use pingora_proxy::Session;
 use super::cache::Outcome;
 use super::connection::Peer;
 use super::exchange::Exchange;
+use super::message::is_interim;
 use super::upstream::{self, Tries, Try};
 use crate::config::{AccessFormat, Log, Mask};
 use crate::telemetry::Output;
@@ -111,12 +112,7 @@ impl<'a> Line<'a> {
     ) -> Self {
         let head = session.as_downstream().req_header();
         let status = match session.response_written() {
-            Some(head)
-                if !head.status.is_informational()
-                    || head.status == StatusCode::SWITCHING_PROTOCOLS =>
-            {
-                head.status.as_u16()
-            }
+            Some(head) if !is_interim(head.status) => head.status.as_u16(),
             _ => error
                 .and_then(upstream::status_of)
                 .map_or(CLIENT_LEFT, |status| status.as_u16()),

@@ -11,9 +11,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::header::{
-    ACCEPT_ENCODING, AGE, CACHE_CONTROL, CONTENT_LENGTH, HOST, IF_RANGE, PRAGMA, RANGE,
-};
+use http::header::{ACCEPT_ENCODING, AGE, CACHE_CONTROL, HOST, IF_RANGE, PRAGMA, RANGE};
 use http::{HeaderValue, Method, StatusCode, Version};
 use pingora_cache::{CacheMeta, CachePhase, ForcedFreshness, NoCacheReason, RespCacheable};
 use pingora_core::Result;
@@ -29,6 +27,7 @@ use super::wanted::{Wanted, is_not_told};
 use super::{Cache, Plan, asking, heads};
 use crate::edge::exchange::Exchange;
 use crate::edge::freshness::Freshness;
+use crate::edge::message::content_length;
 
 /// Who asks for as many parts as this gets the whole.
 const PARTS: usize = 64;
@@ -183,8 +182,7 @@ impl Look {
         if let (Some(confirmation), Some(before)) = (self.confirmation.take(), before) {
             head = heads::confirmed(&before.head, &confirmation);
         }
-        let length = head.headers.get(CONTENT_LENGTH);
-        let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        let length = content_length(&head.headers);
         let now = SystemTime::now();
         let judged = if length.is_some_and(|length| length > wanted.max_size) {
             Err(NoCacheReason::ResponseTooLarge)

@@ -10,6 +10,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 
 use super::Request;
 use crate::config::{self, Coding, MediaPattern};
+use crate::edge::message::content_length;
 
 /// Digests of the body as it was (RFC 9530 and its forerunners).
 const DIGESTS: [HeaderName; 4] = [
@@ -105,11 +106,6 @@ pub(super) fn send_in_chunks(response: &mut ResponseHeader) -> Result<()> {
         response.set_version(Version::HTTP_11);
     }
     Ok(())
-}
-
-/// The length that a body was said to have.
-pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Adds `Accept-Encoding` to `Vary`.
@@ -288,5 +284,5 @@ fn is_framed_by_itself(kind: &str, subtype: &str) -> bool {
 /// A body of unknown length counts as long.
 fn is_long_enough(headers: &HeaderMap, min_length: u64) -> bool {
     !headers.contains_key(CONTENT_LENGTH)
-        || length(headers).is_some_and(|length| length > 0 && length >= min_length)
+        || content_length(headers).is_some_and(|length| length > 0 && length >= min_length)
 }

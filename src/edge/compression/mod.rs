@@ -35,6 +35,7 @@ pub(crate) use self::decision::is_negotiable;
 use self::encoder::Encoder;
 pub(crate) use self::encoders::Encoders;
 use crate::config::Coding;
+use crate::edge::message::{content_length, is_interim};
 
 /// What the decision needs to know of a request.
 pub(crate) struct Request {
@@ -132,9 +133,7 @@ impl HttpModule for Compression {
         response: &mut ResponseHeader,
         end_of_stream: bool,
     ) -> Result<()> {
-        let is_interim = response.status.is_informational()
-            && response.status != StatusCode::SWITCHING_PROTOCOLS;
-        if is_interim {
+        if is_interim(response.status) {
             return Ok(());
         }
         let State::Armed(request) = std::mem::take(&mut self.0) else {
@@ -148,7 +147,7 @@ impl HttpModule for Compression {
             Verdict::Identity => {}
             Verdict::Encode(coding) if request.is_head => decision::encode(response, coding)?,
             Verdict::Encode(coding) => {
-                let length = decision::length(&response.headers);
+                let length = content_length(&response.headers);
                 let encoder = request.encoders.begin(coding, length);
                 if let Some(encoder) = encoder.or_err(ErrorType::InternalError, "compressing")? {
                     decision::encode(response, coding)?;
