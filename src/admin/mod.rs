@@ -93,10 +93,10 @@ pub struct Subject {
     pub listeners: Listeners,
     /// What they are shown.
     pub certificates: Arc<Certificates>,
-    /// Where the notes are.
-    pub database: Database,
+    /// Where the notes are; none where nothing needs it.
+    pub database: Option<Database>,
     /// Its backups.
-    pub backups: Arc<Keeper>,
+    pub backups: Option<Arc<Keeper>>,
     /// What the visitors' listeners count.
     pub edge: Figures,
     /// How the configuration is read again.

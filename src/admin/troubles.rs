@@ -64,14 +64,11 @@ pub(super) fn troubles(status: &Status, now: OffsetDateTime) -> Vec<Trouble> {
 }
 
 fn database(status: &Status) -> Option<Trouble> {
-    if status.database.ready {
+    let database = status.database.as_ref()?;
+    if database.ready {
         return None;
     }
-    let reason = status
-        .database
-        .reason
-        .as_deref()
-        .unwrap_or("it is not ready");
+    let reason = database.reason.as_deref().unwrap_or("it is not ready");
     Some(broken(
         format!("the app has no database: {reason}"),
         "run `unibody doctor` on this machine; the app answers 503 until the database is back, everything else goes on",
@@ -202,7 +199,7 @@ fn backup(status: &Status) -> Option<Trouble> {
 }
 
 fn pool(status: &Status) -> Option<Trouble> {
-    let pool = status.database.pool?;
+    let pool = status.database.as_ref()?.pool?;
     (pool.waiting > 0 && pool.in_use >= pool.max).then(|| {
         warning(
             format!("{} requests wait for one of {} database connections", pool.waiting, pool.max),

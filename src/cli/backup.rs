@@ -9,7 +9,7 @@ use console::Term;
 use indicatif::{DecimalBytes, HumanCount};
 use tokio::sync::watch;
 
-use super::database::Opened;
+use super::database::{self, Opened};
 use super::progress::{Progress, interruption, shown_time};
 use super::{Failure, Outcome};
 use crate::backup::keys::{Key, Lock, Protection, read_passphrase};
@@ -75,7 +75,7 @@ pub(super) struct Unlock {
 }
 
 pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
-    let config = super::load(config)?;
+    let config = database::load(config)?;
     super::small_runtime()?.block_on(async {
         let done = match &arguments.command {
             Some(Command::Rehearse { file, unlock }) => {

@@ -55,9 +55,10 @@ fn offline(config: &Config) -> Vec<anyhow::Error> {
         TlsMode::Acme => inspect::roots(&config.acme),
         TlsMode::SelfSigned | TlsMode::Off => Ok(()),
     };
-    let database = match &config.database.url {
-        None => embedded::check_programs(config.database.bin_dir.as_deref()),
-        Some(_) => Ok(()),
+    let database = if config.embeds_database() {
+        embedded::check_programs(config.database.bin_dir.as_deref())
+    } else {
+        Ok(())
     };
     [certificates, database]
         .into_iter()

@@ -1,7 +1,10 @@
 //! The database of commands that do one thing and end.
 
-use anyhow::Context;
+use std::path::Path;
 
+use anyhow::{Context, anyhow};
+
+use super::Failure;
 use crate::config::Config;
 use crate::database::{Database, embedded};
 
@@ -9,6 +12,17 @@ use crate::database::{Database, embedded};
 pub(super) struct Opened {
     pub(super) database: Database,
     embedded: Option<embedded::Embedded>,
+}
+
+/// Reads the configuration, for a command that is of no use without a database.
+pub(super) fn load(config: Option<&Path>) -> Result<Config, Failure> {
+    let config = super::load(config)?;
+    if config.needs_database().is_none() {
+        return Err(Failure::Other(anyhow!(
+            "no route leads to the app, so there is no database: write a route with app = true, or name a database with database.url or DATABASE_URL"
+        )));
+    }
+    Ok(config)
 }
 
 impl Opened {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use time::format_description::well_known::Rfc3339;
 
-use super::database::Opened;
+use super::database::{self, Opened};
 use super::{Failure, Outcome};
 use crate::database::Database;
 use crate::database::migrations::{self, MigrationStatus, State};
@@ -24,7 +24,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
-    let config = super::load(config)?;
+    let config = database::load(config)?;
     super::small_runtime()?.block_on(async {
         let opened = Opened::open(&config).await?;
         let done = if arguments.status {

@@ -7,7 +7,7 @@ use indicatif::HumanCount;
 
 use super::backup::{Unlock, with_database};
 use super::progress::{Progress, interruption, shown_time};
-use super::{Failure, Outcome, ask};
+use super::{Failure, Outcome, ask, database};
 use crate::backup::{self, Allowed, Restored};
 use crate::config::Config;
 use crate::database::migrations;
@@ -39,7 +39,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
-    let config = super::load(config)?;
+    let config = database::load(config)?;
     super::small_runtime()?.block_on(async {
         let restored = restore(&config, arguments).await;
         say(&arguments.file, &restored.map_err(Failure::Other)?);

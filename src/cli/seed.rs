@@ -5,7 +5,7 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::database::Opened;
+use super::database::{self, Opened};
 use super::{Failure, Outcome};
 use crate::app;
 use crate::database::migrations;
@@ -25,7 +25,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
-    let config = super::load(config)?;
+    let config = database::load(config)?;
     let count = arguments.count;
     super::small_runtime()?.block_on(async {
         let opened = Opened::open(&config).await?;

@@ -110,7 +110,7 @@ fn facts(status: &Status, now: OffsetDateTime) -> String {
             "admin",
             format!("{0}, dashboard at http://{0}", status.listeners.admin),
         ),
-        ("database", database(&status.database)),
+        ("database", database(status.database.as_ref())),
         ("backup", backup(status.backup.as_ref())),
         (
             "clients",
@@ -142,7 +142,10 @@ fn configuration(history: &History) -> String {
     words
 }
 
-fn database(database: &DatabaseState) -> String {
+fn database(database: Option<&DatabaseState>) -> String {
+    let Some(database) = database else {
+        return "none: no route leads to the app".to_owned();
+    };
     let state = match &database.reason {
         Some(reason) => format!("not ready: {reason}"),
         None => "ready".to_owned(),

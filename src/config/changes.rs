@@ -74,6 +74,13 @@ impl Config {
                 (None, None) => Vec::new(),
             });
         }
+        // No key, and yet it comes and goes with others.
+        let database = match (self.needs_database(), other.needs_database()) {
+            (None, Some(_)) => Some("database: needed"),
+            (Some(_), None) => Some("database: not needed any more"),
+            _ => None,
+        };
+        changes.extend(database.map(|what| (what.to_owned(), Restarted)));
         Changes(changes)
     }
 }

@@ -100,4 +100,27 @@ impl Config {
     pub fn has_tls(&self) -> bool {
         self.tls.mode != TlsMode::Off
     }
+
+    /// What asks for a database, in the words of the file and the first of them; `None` where nothing
+    /// does, and none is to be opened.
+    #[must_use]
+    pub fn needs_database(&self) -> Option<String> {
+        if self.database.url.is_some() {
+            return Some("database.url".to_owned());
+        }
+        if self.acme.storage == AcmeStorage::Database {
+            return Some("acme.storage = \"database\"".to_owned());
+        }
+        if self.backup.is_some() {
+            return Some("[backup]".to_owned());
+        }
+        let route = self.routes.iter().find(|route| route.needs_database())?;
+        Some(format!("route {}", route.name()))
+    }
+
+    /// Whether that is the embedded one.
+    #[must_use]
+    pub fn embeds_database(&self) -> bool {
+        self.database.url.is_none() && self.needs_database().is_some()
+    }
 }

@@ -105,12 +105,15 @@ fn check_finds_what_the_configuration_names_and_is_not_there() {
     let database = TestDatabase::new();
     let url = [("DATABASE_URL", database.url.as_str())];
     let empty = tempfile::tempdir().unwrap();
+    let files = |site: &TempDir| std::fs::create_dir_all(site.path().join("public/static"));
+    files(&empty).unwrap();
     let checked = unibody(empty.path(), &["check", "--online"], &url).assert_status(0);
     assert_eq!(checked.stdout, "everything is in order\n");
 
     let broken = with_config(
         "[tls]\nmode = \"files\"\n[[tls.files]]\nhosts = [\"localhost\"]\ncert = \"c.pem\"\nkey = \"k.pem\"\n",
     );
+    files(&broken).unwrap();
     for name in ["c.pem", "k.pem"] {
         std::fs::write(broken.path().join(name), "no PEM").unwrap();
     }

@@ -28,6 +28,7 @@ mod http2;
 mod logs;
 mod metrics;
 mod modules;
+mod no_database;
 mod notes;
 mod outage;
 mod own_router;

@@ -27,13 +27,15 @@ const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) async fn answer(State(subject): State<Arc<Subject>>) -> impl IntoResponse {
     // It may take a while; everything else is of one moment.
-    let is_ready = status::database(&subject).await.ready;
+    let database = status::database(&subject).await;
     let mut out = Exposition::default();
     process::all(&mut out, subject.started);
     configuration(&mut out, &subject.reloads.history());
     requests::all(&mut out, &subject.edge);
     connections::all(&mut out, &subject.edge);
-    database::all(&mut out, is_ready, &subject.database.figures());
+    if let Some((state, database)) = database.zip(subject.database.as_ref()) {
+        database::all(&mut out, state.ready, &database.figures());
+    }
     upstreams(&mut out, &status::upstreams(&subject));
     certificates(&mut out, &status::certificates(&subject));
     out.counter(

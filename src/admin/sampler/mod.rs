@@ -59,7 +59,7 @@ pub(super) struct Point {
     p99: Option<f64>,
     /// Connections open.
     connections: u64,
-    pool: Pool,
+    pool: Option<Pool>,
     /// Bytes in RAM.
     memory: Option<u64>,
 }
@@ -168,7 +168,7 @@ impl Sampler {
             p90: percentile(0.9),
             p99: percentile(0.99),
             connections: connections(&subject.edge),
-            pool: Pool::of(&subject.database),
+            pool: subject.database.as_ref().map(Pool::of),
             memory: process::memory(),
         };
         if kept.points.len() == POINTS {

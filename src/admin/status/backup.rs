@@ -40,7 +40,7 @@ pub struct LastBackup {
 }
 
 pub(in crate::admin) fn backup(subject: &Subject) -> Option<Backup> {
-    Some(subject.backups.facts()?.into())
+    Some(subject.backups.as_ref()?.facts()?.into())
 }
 
 impl From<(config::Schedule, task::Facts)> for Backup {

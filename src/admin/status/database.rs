@@ -32,13 +32,14 @@ pub struct Pool {
 }
 
 /// Takes at most two seconds.
-pub(in crate::admin) async fn database(subject: &Subject) -> DatabaseState {
-    let reason = subject.database.ready().await.err();
-    DatabaseState {
+pub(in crate::admin) async fn database(subject: &Subject) -> Option<DatabaseState> {
+    let database = subject.database.as_ref()?;
+    let reason = database.ready().await.err();
+    Some(DatabaseState {
         ready: reason.is_none(),
         reason: reason.map(|reason| reason.to_string()),
-        pool: Some(Pool::of(&subject.database)),
-    }
+        pool: Some(Pool::of(database)),
+    })
 }
 
 impl Pool {

@@ -61,8 +61,8 @@ pub struct Status {
     /// In the order of their names.
     #[serde(default)]
     pub upstreams: Vec<Upstream>,
-    /// The database's.
-    pub database: DatabaseState,
+    /// The database's; `None` where nothing needs one.
+    pub database: Option<DatabaseState>,
     /// Of the backups that the server makes; `None` where it makes none.
     #[serde(default)]
     pub backup: Option<Backup>,

@@ -26,6 +26,11 @@ struct Facts {
 }
 
 pub(super) async fn check(config: &Config) -> Vec<Finding> {
+    if config.needs_database().is_none() {
+        return vec![Finding::ok(
+            "database: none is needed, for no route leads to the app",
+        )];
+    }
     let settings = &config.database;
     if let Some(url) = &settings.url {
         return reach(config, url).await;

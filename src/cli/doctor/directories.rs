@@ -41,8 +41,9 @@ enum Obstacle {
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     let keeps_certificates = matches!(config.tls.mode, TlsMode::SelfSigned | TlsMode::Acme);
     let certs = keeps_certificates.then_some(("tls.certs_dir", &config.tls.certs_dir));
-    let embedded = config.database.url.is_none();
-    let data = embedded.then_some(("server.data_dir", &config.server.data_dir));
+    let data = config
+        .embeds_database()
+        .then_some(("server.data_dir", &config.server.data_dir));
     certs
         .into_iter()
         .chain(data)

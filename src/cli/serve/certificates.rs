@@ -99,9 +99,11 @@ impl Keeping {
         certificates: &Arc<Certificates>,
         config: &Config,
         https: &[SocketAddr],
-        database: &Database,
+        database: Option<&Database>,
     ) {
-        certificates.use_database(database);
+        if let Some(database) = database {
+            certificates.use_database(database);
+        }
         let listener = |&bound: &SocketAddr| Listener::new(bound, &config.server);
         let listeners = https.iter().map(listener).collect();
         let stopping = self.stopping.clone();

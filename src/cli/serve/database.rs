@@ -8,9 +8,9 @@ use crate::config::Config;
 use crate::database::migrations::{self, Report};
 use crate::database::{Database, Unavailable, embedded};
 
-/// The database and, where it is ours, the server behind it.
+/// The database, where one is needed, and the server behind it, where that is ours.
 pub(super) struct DatabaseSide {
-    pub(super) database: Database,
+    pub(super) database: Option<Database>,
     embedded: Option<Server>,
 }
 
@@ -23,6 +23,13 @@ struct Server {
 impl DatabaseSide {
     /// `lock` is that of the process before this one, where it keeps the embedded server running.
     pub(super) async fn start(config: &Config, lock: Option<OwnedFd>) -> anyhow::Result<Self> {
+        if config.needs_database().is_none() {
+            tracing::info!("no route leads to the app: no database is opened");
+            return Ok(Self {
+                database: None,
+                embedded: None,
+            });
+        }
         let (url, embedded) = if let Some(url) = &config.database.url {
             (url.clone(), None)
         } else {
@@ -30,7 +37,7 @@ impl DatabaseSide {
             (server.embedded.url(), Some(server))
         };
         Ok(Self {
-            database: Database::open(&config.database, &url)?,
+            database: Some(Database::open(&config.database, &url)?),
             embedded,
         })
     }
@@ -38,8 +45,11 @@ impl DatabaseSide {
     /// Waits for the database as long as `database.wait` says, then lets the rest start without it, unless
     /// that `is_needed`.
     pub(super) async fn come_up(&self, config: &Config, is_needed: bool) -> anyhow::Result<()> {
-        let there = match self.database.wait(config.database.wait).await {
-            Ok(()) if config.database.migrate => migrate(&self.database).await,
+        let Some(database) = &self.database else {
+            return Ok(());
+        };
+        let there = match database.wait(config.database.wait).await {
+            Ok(()) if config.database.migrate => migrate(database).await,
             waited => waited.map_err(migrations::Error::from),
         };
         match there {
@@ -53,7 +63,7 @@ impl DatabaseSide {
                     "serving without the database: the app answers 503 until it is there"
                 );
                 if config.database.migrate {
-                    let database = self.database.clone();
+                    let database = database.clone();
                     tokio::spawn(async move { catch_up(&database).await });
                 }
                 Ok(())

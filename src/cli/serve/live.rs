@@ -29,8 +29,10 @@ pub(super) struct Live {
     pub(super) edge: edge::Running,
     pub(super) certificates: Ready,
     pub(super) keeping: Keeping,
-    pub(super) database: Database,
-    pub(super) backups: Arc<Keeper>,
+    /// None where nothing has needed one at the start.
+    pub(super) database: Option<Database>,
+    /// With the database.
+    pub(super) backups: Option<Arc<Keeper>>,
     pub(super) reloads: Arc<Reloads>,
     pub(super) logging: Logging,
     /// What the admin listener tells of, if there is one.
@@ -102,13 +104,15 @@ impl Live {
                 &self.certificates.certificates,
                 &config,
                 &self.addresses.https,
-                &self.database,
+                self.database.as_ref(),
             );
         }
         if let Err(error) = self.logging.configure(&config.log) {
             tracing::error!(%error, "log.level can't be changed");
         }
-        self.backups.follow(config.backup.as_ref());
+        if let Some(backups) = &self.backups {
+            backups.follow(config.backup.as_ref());
+        }
         self.config = config;
         if let Some(subject) = &self.subject {
             subject.store(Arc::new(self.told_of(&subject.load())));
@@ -139,6 +143,14 @@ impl Preparation {
         let since_start = self.started.changes_to(&wanted);
         let waiting = since_start.waiting().map(told).collect();
         let config = Arc::new(wanted.keeping(&self.started));
+        // Half of it in force would be a route that answers 503 for ever.
+        if self.started.needs_database().is_none()
+            && let Some(what) = config.needs_database()
+        {
+            return Err(Outcome::Failed(format!(
+                "{what} needs the database, and this server was started without one: restart it, or run `unibody upgrade`, which loses no request"
+            )));
+        }
         let since_then = self.config.changes_to(&config);
         let changed = since_then.reloaded().map(told).collect();
         let next = self.view.prepare(&config).map_err(|error| failed(&error))?;

@@ -3,6 +3,7 @@
 mod certificates;
 mod database;
 mod handover;
+mod health;
 mod live;
 mod signals;
 mod source;
@@ -116,7 +117,10 @@ async fn serve(
         database.come_up(&config, arrival.is_awaited()).await?;
         let open = announce(&config, &sockets);
         let addresses = sockets.addresses();
-        let app: Router = app::router(app::State::new(database.database.clone()));
+        let app: Router = match database.database.clone() {
+            Some(database) => app::router(app::State::new(database)),
+            None => health::router(),
+        };
         let edge = edge::prepare(&config, sockets, certificates.tls.clone(), app, output)?;
         arrival.ready(&database).await?;
         anyhow::Ok((open, addresses, edge))
@@ -133,7 +137,11 @@ async fn serve(
         }
     };
     let edge = edge.serve();
-    let backups = Scheduled::start(config.backup.as_ref(), &database.database, stopped.clone());
+    let backups = database
+        .database
+        .as_ref()
+        .map(|database| Scheduled::start(config.backup.as_ref(), database, stopped.clone()));
+    let keeper = backups.as_ref().map(|backups| Arc::clone(&backups.keeper));
     let mut telling = None;
     let subject = match admin {
         None => None,
@@ -151,7 +159,7 @@ async fn serve(
                 },
                 certificates: Arc::clone(&certificates.certificates),
                 database: database.database.clone(),
-                backups: Arc::clone(&backups.keeper),
+                backups: keeper.clone(),
                 edge: edge.figures(),
                 reloads: Arc::clone(&reloads),
                 upgrades: desk,
@@ -166,7 +174,7 @@ async fn serve(
         &certificates.certificates,
         &config,
         &addresses.https,
-        &database.database,
+        database.database.as_ref(),
     );
     let alone = tokio::select! {
         served = arrival.serving(&systemd) => served,
@@ -193,7 +201,7 @@ async fn serve(
         certificates,
         keeping,
         database: database.database.clone(),
-        backups: Arc::clone(&backups.keeper),
+        backups: keeper,
         reloads,
         logging,
         subject,
@@ -219,7 +227,9 @@ async fn serve(
     }
     stopping.send_replace(true);
     end(live, relieved, telling, &mut inboxes.signals).await;
-    backups.ended().await;
+    if let Some(backups) = backups {
+        backups.ended().await;
+    }
     database.stop().await;
     tracing::info!("stopped");
     Ok(())

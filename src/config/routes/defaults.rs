@@ -38,6 +38,11 @@ pub(super) fn notes_app(dir: &Path) -> Vec<Route> {
     ]
 }
 
+/// Whether nothing of the app is there but a health endpoint.
+pub(super) fn is_health(path: &PathPattern) -> bool {
+    HEALTH.contains(&text(path))
+}
+
 /// Adds `/healthz` and `/readyz` for each host that has routes and for no host: a route of a host is
 /// more specific than any of no host, so `/` of that host would hide them there.
 pub(super) fn add_health(routes: &mut Vec<Route>) {
@@ -49,16 +54,19 @@ pub(super) fn add_health(routes: &mut Vec<Route>) {
     }
     for host in hosts {
         for path in HEALTH {
-            let is_health = |pattern: &PathPattern| match pattern {
-                PathPattern::Prefix(text) | PathPattern::Exact(text) => text == path,
-            };
             if !routes
                 .iter()
-                .any(|route| route.host == host && is_health(&route.path))
+                .any(|route| route.host == host && text(&route.path) == path)
             {
                 let path = PathPattern::Exact(path.to_owned());
                 routes.push(Route::new(host.clone(), path, Action::App));
             }
         }
+    }
+}
+
+fn text(path: &PathPattern) -> &str {
+    match path {
+        PathPattern::Prefix(text) | PathPattern::Exact(text) => text,
     }
 }

@@ -69,6 +69,17 @@ impl Route {
         }
     }
 
+    /// Host and path, as in `a.test/api`.
+    pub(super) fn name(&self) -> String {
+        let host = self.host.as_ref().map(ToString::to_string);
+        format!("{}{}", host.unwrap_or_default(), self.path)
+    }
+
+    /// Whether it leads to what the app keeps in the database: its health endpoints do not.
+    pub(super) fn needs_database(&self) -> bool {
+        self.action == Action::App && !defaults::is_health(&self.path)
+    }
+
     /// The directory of a default route that is not there. Nobody named it, and the app works without
     /// it, so this is no mistake.
     #[must_use]

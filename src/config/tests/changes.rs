@@ -158,6 +158,18 @@ upstream = "a"
             &["database.url"],
             "what waits",
         ),
+        (
+            "app = true",
+            "respond = {}",
+            &[
+                "route /api/: app",
+                "route /api/: respond.body",
+                "route /api/: respond.content_type",
+                "route /api/: respond.status",
+                "database: not needed any more",
+            ],
+            "the last route to the app",
+        ),
     ] {
         let changes = changes(before, &before.replacen(from, to, 1));
         let told: Vec<_> = changes.reloaded().chain(changes.waiting()).collect();

@@ -3,6 +3,7 @@
 mod acme;
 mod backup;
 mod changes;
+mod database;
 mod defaults;
 mod documentation;
 mod effective;

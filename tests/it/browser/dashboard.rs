@@ -58,6 +58,19 @@ fn with_a_shop(setup: Setup) -> (Server, Breakable) {
 }
 
 #[test]
+fn a_proxy_alone_has_no_pool_to_plot() {
+    let routes = "[[route]]\npath = \"/\"\nrespond = {}";
+    let server = admin().embedded().config(routes).start();
+    let page = watch(&server);
+    page.sees("#verdict-line", "Everything is fine");
+    let is_hidden =
+        |title: &str| format!("document.querySelector('[aria-label=\"{title}\"]').hidden");
+    page.wait_for(&is_hidden("Database pool"), &json!(true));
+    assert_eq!(page.evaluate(&is_hidden("Memory")), json!(false));
+    assert_quiet(&page);
+}
+
+#[test]
 fn figures_move_when_requests_are_made() {
     let server = admin().start();
     let page = watch(&server);

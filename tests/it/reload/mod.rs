@@ -3,6 +3,7 @@
 mod carried;
 mod certificates;
 mod command;
+mod database;
 mod growth;
 mod listeners;
 mod load;

@@ -12,7 +12,7 @@ export class Plot {
   /**
    * `about` has `title`, `note`, `headline(status)`, `text(value)`, `scale` ("linear" or "log"), `least` (the smallest
    * upper end), `stacked`, `fold` ("mean" or "highest" of a minute) and `series`: each with a `name`, a `tone`, `at(point)` and
-   * `now(status)`; null is "no value".
+   * `now(status)`; null is "no value". `isThere(status)` says no where there is nothing to plot.
    */
   constructor(about, cursor) {
     this.about = about;
@@ -41,6 +41,8 @@ export class Plot {
   draw(history = this.history, status = this.status) {
     if (!history || !status) return;
     Object.assign(this, { history, status });
+    this.root.hidden = this.about.isThere?.(status) === false;
+    if (this.root.hidden) return;
     this.#sayValues();
     const width = this.reach.clientWidth;
     if (width > 0) this.#paint(width);

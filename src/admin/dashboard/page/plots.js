@@ -80,6 +80,7 @@ export const PLOTS = [
   },
   {
     title: "Database pool",
+    isThere: ({ database }) => database !== null,
     note: "connections now",
     headline: ({ database: { pool } }) => (pool ? `${number(pool.in_use)} of ${number(pool.max)}` : "–"),
     text: number,
