@@ -1,4 +1,4 @@
-//! Questions to the running server, at `server.admin`.
+//! Questions to the running server, at `server.admin`, which is all that is read to ask them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -13,7 +13,6 @@ use hyper_util::rt::TokioExecutor;
 use tokio::time::timeout;
 
 use crate::admin::status::Status;
-use crate::config::Config;
 
 /// For what the server knows by heart.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,8 +30,8 @@ pub(super) enum Silence {
 }
 
 /// What the server says of itself.
-pub(super) async fn status(config: &Config) -> Result<Status, Silence> {
-    let (status, body) = get(config, "/status", PATIENCE).await?;
+pub(super) async fn status(admin: Option<SocketAddr>) -> Result<Status, Silence> {
+    let (status, body) = get(admin, "/status", PATIENCE).await?;
     if status != StatusCode::OK {
         let words = String::from_utf8_lossy(&body);
         let error = anyhow!("/status answered {status}: {}", words.trim());
@@ -45,31 +44,31 @@ pub(super) async fn status(config: &Config) -> Result<Status, Silence> {
 
 /// GETs `path` and waits for the answer for at most `patience`.
 pub(super) async fn get(
-    config: &Config,
+    admin: Option<SocketAddr>,
     path: &str,
     patience: Duration,
 ) -> Result<(StatusCode, Bytes), Silence> {
-    ask(config, Request::get(path).body(Bytes::new()), patience).await
+    ask(admin, Request::get(path).body(Bytes::new()), patience).await
 }
 
 /// POSTs JSON to `path` and waits for the answer for at most `patience`.
 pub(super) async fn post(
-    config: &Config,
+    admin: Option<SocketAddr>,
     path: &str,
     body: &impl serde::Serialize,
     patience: Duration,
 ) -> Result<(StatusCode, Bytes), Silence> {
     let body = serde_json::to_vec(body).map_err(|error| Silence::Other(error.into()))?;
     let request = Request::post(path).header(CONTENT_TYPE, "application/json");
-    ask(config, request.body(body.into()), patience).await
+    ask(admin, request.body(body.into()), patience).await
 }
 
 async fn ask(
-    config: &Config,
+    admin: Option<SocketAddr>,
     request: Result<Request<Bytes>, http::Error>,
     patience: Duration,
 ) -> Result<(StatusCode, Bytes), Silence> {
-    let address = reachable(config.server.admin.ok_or(Silence::SwitchedOff)?);
+    let address = reachable(admin.ok_or(Silence::SwitchedOff)?);
     let exchange = async {
         let (mut head, body) = request?.into_parts();
         head.uri = format!("http://{address}{}", head.uri).parse()?;

@@ -1,6 +1,7 @@
 //! `unibody certs`: the certificates as stored and as served, and a new one at once.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +15,6 @@ use super::table::table;
 use crate::admin::renew::{self, Wanted};
 use crate::admin::status::{Certificate, Held, shown};
 use crate::certificates::{self, Kept};
-use crate::config::Config;
 
 pub(super) const HELP: &str = "\
 Examples:
@@ -69,18 +69,18 @@ struct Listing {
 }
 
 pub(super) fn run(config: Option<&Path>, command: Command) -> Outcome {
-    let config = super::load(config)?;
-    let done = match command {
-        Command::List { json } => super::small_runtime()?.block_on(list(&config, json)),
+    let admin = super::load_admin(config)?;
+    let runtime = super::small_runtime()?;
+    match command {
+        Command::List { json } => runtime.block_on(list(config, admin, json)),
         Command::Renew { host, force } => {
-            super::small_runtime()?.block_on(renew(&config, Wanted { host, force }))
+            Ok(runtime.block_on(renew(admin, Wanted { host, force }))?)
         }
-    };
-    Ok(done?)
+    }
 }
 
-async fn list(config: &Config, json: bool) -> anyhow::Result<()> {
-    let (listing, note) = match ask::status(config).await {
+async fn list(config: Option<&Path>, admin: Option<SocketAddr>, json: bool) -> Outcome {
+    let (listing, note) = match ask::status(admin).await {
         Ok(status) => {
             let listing = Listing {
                 running: true,
@@ -88,9 +88,9 @@ async fn list(config: &Config, json: bool) -> anyhow::Result<()> {
             };
             (listing, None)
         }
-        Err(Silence::Other(error)) => return Err(error),
+        Err(Silence::Other(error)) => return Err(error.into()),
         Err(silence) => {
-            let kept = certificates::stored(config);
+            let kept = certificates::stored(&super::load(config)?);
             let listing = Listing {
                 running: false,
                 certificates: kept.into_iter().map(Certificate::from).collect(),
@@ -105,7 +105,8 @@ async fn list(config: &Config, json: bool) -> anyhow::Result<()> {
         }
     };
     if json {
-        println!("{}", serde_json::to_string_pretty(&listing)?);
+        let json = serde_json::to_string_pretty(&listing).map_err(anyhow::Error::from)?;
+        println!("{json}");
         return Ok(());
     }
     if let Some(note) = note {
@@ -161,8 +162,8 @@ fn short(serial: &str) -> &str {
         .unwrap_or(serial)
 }
 
-async fn renew(config: &Config, wanted: Wanted) -> anyhow::Result<()> {
-    let (status, body) = ask::post(config, renew::PATH, &wanted, PATIENCE).await?;
+async fn renew(admin: Option<SocketAddr>, wanted: Wanted) -> anyhow::Result<()> {
+    let (status, body) = ask::post(admin, renew::PATH, &wanted, PATIENCE).await?;
     let outcome: renew::Outcome = serde_json::from_slice(&body)
         .with_context(|| format!("{} answered {status}", renew::PATH))?;
     if status == StatusCode::OK || status == StatusCode::ACCEPTED {

@@ -12,11 +12,13 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::Outcome;
+use super::{Failure, Outcome};
 use crate::certificates::acme::observing_client;
-use crate::config::{Config, HostPattern};
+use crate::config::{Environment, HostPattern, Reach};
 
 pub(super) const HELP: &str = "\
+Reads only where the server listens: a mistake elsewhere in the file changes nothing about one that runs.
+
 Examples:
   unibody healthcheck              does the process serve?
   unibody healthcheck --ready      and does the database answer?";
@@ -34,13 +36,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
-    let config = super::load(config)?;
+    // What is wrong with the rest of the file is not wrong with the server that runs.
+    let reach = crate::config::load_reach(config, &Environment::process())
+        .map_err(|mistakes| Failure::Config(mistakes.to_string()))?;
     let endpoint = if arguments.ready {
         "/readyz"
     } else {
         "/healthz"
     };
-    let asked = async { timeout(PATIENCE, ask(&config, endpoint)).await };
+    let asked = async { timeout(PATIENCE, ask(&reach, endpoint)).await };
     let status = match super::small_runtime()?.block_on(asked) {
         Ok(answered) => answered?,
         Err(_) => Err(anyhow::anyhow!(
@@ -55,29 +59,29 @@ pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
     Ok(())
 }
 
-async fn ask(config: &Config, endpoint: &str) -> anyhow::Result<u16> {
-    let (listener, tls) = match (config.server.https.first(), config.server.http.first()) {
-        (Some(listener), _) if config.has_tls() => (listener, true),
+async fn ask(reach: &Reach, endpoint: &str) -> anyhow::Result<u16> {
+    let (listener, tls) = match (reach.https.first(), reach.http.first()) {
+        (Some(listener), _) => (listener, true),
         (_, Some(listener)) => (listener, false),
         _ => bail!("the configuration has no listener to ask"),
     };
-    let answer = exchange(config, *listener, tls, endpoint).await?;
+    let answer = exchange(reach, *listener, tls, endpoint).await?;
     parse_status(&answer).context("the server's answer is not HTTP")
 }
 
 /// What `listener` answers to a GET of `endpoint`, as it came over the wire.
 pub(super) async fn exchange(
-    config: &Config,
+    reach: &Reach,
     listener: SocketAddr,
     tls: bool,
     endpoint: &str,
 ) -> anyhow::Result<Vec<u8>> {
     let address = loopback(listener);
-    let host = host(config);
+    let host = host(reach);
     let mut socket = TcpStream::connect(address)
         .await
         .with_context(|| format!("cannot connect to {address}: is the server running?"))?;
-    let greeting = config.server.greeting(address.ip());
+    let greeting = reach.greeting(address.ip());
     socket.write_all(greeting).await?;
     if !tls {
         return request(socket, &host, endpoint).await;
@@ -118,8 +122,8 @@ pub(super) fn parse_status(answer: &[u8]) -> Option<u16> {
 }
 
 /// A name the server takes for its own.
-pub(super) fn host(config: &Config) -> String {
-    match config.server.hosts.first() {
+pub(super) fn host(reach: &Reach) -> String {
+    match reach.hosts.first() {
         Some(HostPattern::Exact(name)) => name.clone(),
         Some(HostPattern::Wildcard(suffix)) => format!("healthcheck.{suffix}"),
         None => "localhost".to_owned(),

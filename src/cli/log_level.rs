@@ -41,7 +41,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
-    let config = super::load(config)?;
+    let admin = super::load_admin(config)?;
     let wanted = arguments.level.as_ref().map(|level| Wanted {
         level: Some(level.clone()),
         time: Some(arguments.time.clone()),
@@ -49,8 +49,8 @@ pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
     let wanted = wanted.or_else(|| arguments.reset.then(Wanted::default));
     let answered = super::small_runtime()?.block_on(async {
         match &wanted {
-            Some(wanted) => ask::post(&config, PATH, wanted, PATIENCE).await,
-            None => ask::get(&config, PATH, PATIENCE).await,
+            Some(wanted) => ask::post(admin, PATH, wanted, PATIENCE).await,
+            None => ask::get(admin, PATH, PATIENCE).await,
         }
     });
     let (status, body) = answered.map_err(anyhow::Error::from)?;

@@ -23,6 +23,7 @@ mod table;
 mod units;
 mod upgrade;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -163,6 +164,12 @@ pub fn run() -> ExitCode {
 /// Reads the configuration: the file that was named, or the default one if it is there.
 fn load(named: Option<&Path>) -> Result<Config, Failure> {
     crate::config::load_or_default(named, &Environment::process())
+        .map_err(|mistakes| Failure::Config(mistakes.to_string()))
+}
+
+/// Where the running server is asked, whatever else is wrong with the file by now.
+fn load_admin(named: Option<&Path>) -> Result<Option<SocketAddr>, Failure> {
+    crate::config::load_admin(named, &Environment::process())
         .map_err(|mistakes| Failure::Config(mistakes.to_string()))
 }
 

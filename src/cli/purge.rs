@@ -38,9 +38,9 @@ pub(super) struct Arguments {
 
 pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
     let wanted = wanted(arguments)?;
-    let config = super::load(config)?;
+    let admin = super::load_admin(config)?;
     let purged = super::small_runtime()?.block_on(async {
-        let (status, body) = ask::post(&config, purge::PATH, &wanted, PATIENCE).await?;
+        let (status, body) = ask::post(admin, purge::PATH, &wanted, PATIENCE).await?;
         if status != StatusCode::OK {
             let words = String::from_utf8_lossy(&body);
             return Err(anyhow!("the server answered {status}: {}", words.trim()));

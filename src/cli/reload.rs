@@ -22,8 +22,8 @@ Examples:
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) fn run(config: Option<&Path>) -> Outcome {
-    let config = super::load(config)?;
-    let asked = ask::post(&config, PATH, &Wanted {}, PATIENCE);
+    let admin = super::load_admin(config)?;
+    let asked = ask::post(admin, PATH, &Wanted {}, PATIENCE);
     let (status, body) = super::small_runtime()?
         .block_on(asked)
         .map_err(anyhow::Error::from)?;

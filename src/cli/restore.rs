@@ -50,7 +50,7 @@ pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
 async fn restore(config: &Config, arguments: &Arguments) -> anyhow::Result<Restored> {
     let key = arguments.unlock.key(&arguments.file)?;
     // One that is idle need not have a connection.
-    if !arguments.while_serving && ask::status(config).await.is_ok() {
+    if !arguments.while_serving && ask::status(config.server.admin).await.is_ok() {
         bail!(
             "a server is running with this configuration: stop it, or restore under its feet with \
              --while-serving: requests wait or get 503 meanwhile, and go on with the restored notes"

@@ -38,8 +38,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
-    let config = super::load(config)?;
-    let asked = super::small_runtime()?.block_on(ask::status(&config));
+    let admin = super::load_admin(config)?;
+    let asked = super::small_runtime()?.block_on(ask::status(admin));
     let status = asked.map_err(anyhow::Error::from)?;
     if arguments.json {
         let json = serde_json::to_string_pretty(&status).map_err(anyhow::Error::from)?;

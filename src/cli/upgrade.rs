@@ -1,5 +1,6 @@
 //! `unibody upgrade`: another process in the place of the running one.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +10,6 @@ use http::StatusCode;
 use super::Outcome;
 use super::ask::{self, Silence};
 use crate::admin::upgrade::{self, PATIENCE, WATCH, Wanted};
-use crate::config::Config;
 use crate::config::values::parse_duration;
 
 pub(super) const HELP: &str = "\
@@ -38,11 +38,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
-    let config = super::load(config)?;
-    Ok(super::small_runtime()?.block_on(upgrade(&config, arguments))?)
+    let admin = super::load_admin(config)?;
+    Ok(super::small_runtime()?.block_on(upgrade(admin, arguments))?)
 }
 
-async fn upgrade(config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
+async fn upgrade(admin: Option<SocketAddr>, arguments: &Arguments) -> anyhow::Result<()> {
     let patience = arguments.timeout.unwrap_or(PATIENCE);
     let watch = arguments.watch;
     let wanted = Wanted {
@@ -50,7 +50,7 @@ async fn upgrade(config: &Config, arguments: &Arguments) -> anyhow::Result<()> {
         watch_ms: watch.and_then(|watch| watch.as_millis().try_into().ok()),
     };
     let longest = patience + watch.unwrap_or(WATCH) + MARGIN;
-    let asked = ask::post(config, upgrade::PATH, &wanted, longest).await;
+    let asked = ask::post(admin, upgrade::PATH, &wanted, longest).await;
     let (status, body) = asked.map_err(|silence| match silence {
         Silence::SwitchedOff => anyhow!(
             "server.admin is switched off, so the server cannot be asked; send SIGQUIT to its process instead (kill -QUIT PID), and look into its log"

@@ -1,6 +1,7 @@
 //! From a file to a [`Config`].
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -9,8 +10,8 @@ use toml::de::{DeTable, DeValue};
 use super::environment::Environment;
 use super::mistakes::Mistakes;
 use super::node::one_line;
-use super::reader::Reader;
-use super::{Config, file};
+use super::reader::{Reader, Section};
+use super::{Config, Reach, file, reach};
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "config.toml";
@@ -20,17 +21,7 @@ pub const DEFAULT_FILE: &str = "config.toml";
 /// # Errors
 /// Every mistake in it, or that it cannot be read.
 pub fn load(path: &Path, environment: &Environment) -> Result<Config, Mistakes> {
-    let name = path.display().to_string();
-    let text = std::fs::read(path).map_err(|error| {
-        let what = match error.kind() {
-            ErrorKind::NotFound => "no such file; name another with --config".to_owned(),
-            _ => format!("cannot be read: {error}"),
-        };
-        Mistakes::whole(&name, what)
-    })?;
-    let text = String::from_utf8(text)
-        .map_err(|_| Mistakes::whole(&name, "is not UTF-8 text; save it as UTF-8"))?;
-    parse_file(&text, &name, &directory_of(path), environment)
+    Source::read(path)?.config(environment)
 }
 
 /// Reads the file that the user named, or [`DEFAULT_FILE`] in the working directory, which need not
@@ -42,18 +33,27 @@ pub fn load_or_default(
     named: Option<&Path>,
     environment: &Environment,
 ) -> Result<Config, Mistakes> {
-    let default = Path::new(DEFAULT_FILE);
-    match named {
-        Some(path) => load(path, environment),
-        // Not `exists()`, for which a file that may not be read is one that is not there.
-        None if default
-            .symlink_metadata()
-            .is_err_and(|error| error.kind() == ErrorKind::NotFound) =>
-        {
-            parse_file("", DEFAULT_FILE, &directory_of(default), environment)
-        }
-        None => load(default, environment),
-    }
+    Source::named_or_default(named)?.config(environment)
+}
+
+/// Reads `server.admin` of the file that [`load_or_default`] would read, and passes over what is wrong
+/// with other keys.
+///
+/// # Errors
+/// As [`load_or_default`], where the key itself is wrong or may stand in a piece that is not TOML.
+pub fn load_admin(
+    named: Option<&Path>,
+    environment: &Environment,
+) -> Result<Option<SocketAddr>, Mistakes> {
+    Source::named_or_default(named)?.part(environment, reach::ADMIN, reach::admin)
+}
+
+/// Reads where visitors reach the server, as [`load_admin`] reads its key.
+///
+/// # Errors
+/// As [`load_admin`].
+pub fn load_reach(named: Option<&Path>, environment: &Environment) -> Result<Reach, Mistakes> {
+    Source::named_or_default(named)?.part(environment, reach::REACH, reach::reach)
 }
 
 /// Reads `text` as the configuration file of the directory `dir`.
@@ -61,7 +61,12 @@ pub fn load_or_default(
 /// # Errors
 /// Every mistake in it.
 pub fn parse(text: &str, dir: &Path, environment: &Environment) -> Result<Config, Mistakes> {
-    parse_file(text, DEFAULT_FILE, dir, environment)
+    let source = Source {
+        text: text.to_owned(),
+        name: DEFAULT_FILE.to_owned(),
+        dir: dir.to_owned(),
+    };
+    source.config(environment)
 }
 
 impl Config {
@@ -77,19 +82,78 @@ impl Config {
     }
 }
 
-fn parse_file(
-    text: &str,
-    name: &str,
-    dir: &Path,
-    environment: &Environment,
-) -> Result<Config, Mistakes> {
-    let (document, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader::new(name, text, dir, environment);
-    note_syntax(&mut reader, document.get_ref(), &errors);
-    let config = file::config(&reader.root(document.get_ref()));
-    match reader.mistakes() {
-        None => Ok(config),
-        Some(mistakes) => Err(mistakes),
+/// A file that was read.
+struct Source {
+    text: String,
+    /// As messages call it.
+    name: String,
+    /// What relative paths are relative to.
+    dir: PathBuf,
+}
+
+impl Source {
+    fn read(path: &Path) -> Result<Self, Mistakes> {
+        let name = path.display().to_string();
+        let text = std::fs::read(path).map_err(|error| {
+            let what = match error.kind() {
+                ErrorKind::NotFound => "no such file; name another with --config".to_owned(),
+                _ => format!("cannot be read: {error}"),
+            };
+            Mistakes::whole(&name, what)
+        })?;
+        let text = String::from_utf8(text)
+            .map_err(|_| Mistakes::whole(&name, "is not UTF-8 text; save it as UTF-8"))?;
+        let dir = directory_of(path);
+        Ok(Self { text, name, dir })
+    }
+
+    fn named_or_default(named: Option<&Path>) -> Result<Self, Mistakes> {
+        let default = Path::new(DEFAULT_FILE);
+        match named {
+            Some(path) => Self::read(path),
+            // Not `exists()`, for which a file that may not be read is one that is not there.
+            None if default
+                .symlink_metadata()
+                .is_err_and(|error| error.kind() == ErrorKind::NotFound) =>
+            {
+                Ok(Self {
+                    text: String::new(),
+                    name: DEFAULT_FILE.to_owned(),
+                    dir: directory_of(default),
+                })
+            }
+            None => Self::read(default),
+        }
+    }
+
+    fn config(&self, environment: &Environment) -> Result<Config, Mistakes> {
+        let (document, errors) = DeTable::parse_recoverable(&self.text);
+        let mut reader = Reader::new(&self.name, &self.text, &self.dir, environment);
+        note_syntax(&mut reader, document.get_ref(), &errors);
+        let config = file::config(&reader.root(document.get_ref()));
+        match reader.mistakes() {
+            None => Ok(config),
+            Some(mistakes) => Err(mistakes),
+        }
+    }
+
+    /// What `read` makes of the keys `only`, whatever is wrong with others; else every mistake.
+    fn part<T>(
+        &self,
+        environment: &Environment,
+        only: &'static [&'static str],
+        read: impl Fn(&Section<'_>) -> T,
+    ) -> Result<T, Mistakes> {
+        let (document, errors) = DeTable::parse_recoverable(&self.text);
+        let mut reader = Reader::new(&self.name, &self.text, &self.dir, environment);
+        note_syntax(&mut reader, document.get_ref(), &errors);
+        reader.noted.take();
+        reader.only = Some(only);
+        let part = read(&reader.root(document.get_ref()));
+        match reader.mistakes() {
+            None => Ok(part),
+            Some(mistakes) => Err(self.config(environment).err().unwrap_or(mistakes)),
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 //! tables in their order. `reader` takes a table apart by the keys of `keys`, which has every
 //! default; `node` is one value in it, `read` and [`values`] make types of it, `environment` fills
 //! in its `${NAME}`, `secrets` reads those that lie in files. What is wrong goes to `mistakes`.
-//! `effective` prints a [`Config`] again with its `printer`, and [`changes`] compares two.
+//! `reach` is what commands need of the file that ask the running server. `effective` prints a [`Config`] again with its `printer`, and [`changes`] compares two.
 
 mod acme;
 mod backup;
@@ -28,6 +28,7 @@ mod nearest;
 mod node;
 mod policy;
 mod printer;
+mod reach;
 mod read;
 mod reader;
 mod routes;
@@ -51,10 +52,11 @@ pub use changes::Changes;
 pub use compression::{Coding, Compression};
 pub use database::Database;
 pub use environment::Environment;
-pub use load::{DEFAULT_FILE, load, load_or_default, parse};
+pub use load::{DEFAULT_FILE, load, load_admin, load_or_default, load_reach, parse};
 pub use log::{AccessFormat, Log, LogFormat};
 pub use mistakes::{Mistake, Mistakes};
 pub use policy::{Account, Cors, LimitKey, Origins, PasswordHash, Rate, RateLimit, RoutePolicy};
+pub use reach::Reach;
 pub use routes::{Action, Cache, Files, RequestHeaders, Route};
 pub use server::{Server, Timeouts};
 pub use telemetry::{CollectorHeaders, Telemetry};

@@ -15,7 +15,7 @@ use toml::de::{DeTable, DeValue};
 use super::environment::Environment;
 use super::keys::{self, Key, Kind, Table};
 use super::mistakes::{Mistake, Mistakes};
-use super::nearest::unknown;
+use super::nearest::{nearest, unknown};
 use super::node::{Node, one_line};
 
 /// One reading of one file.
@@ -29,6 +29,8 @@ pub(super) struct Reader<'a> {
     pub(super) environment: &'a Environment,
     /// Where the text is not TOML.
     pub(super) broken: Vec<Range<usize>>,
+    /// The keys that are read, where not all are: of others nothing is said.
+    pub(super) only: Option<&'static [&'static str]>,
     pub(super) noted: RefCell<Vec<Mistake>>,
 }
 
@@ -64,6 +66,7 @@ impl<'a> Reader<'a> {
             dir,
             environment,
             broken: Vec::new(),
+            only: None,
             noted: RefCell::default(),
         }
     }
@@ -117,6 +120,34 @@ impl<'a> Reader<'a> {
         before.split(|&byte| byte == b'\n').count()
     }
 
+    /// Whether a key that `shape` does not know is nobody's business, because it is hardly a misspelt one
+    /// of those that are read.
+    fn passes_over(&self, shape: &Table, name: &str) -> bool {
+        self.only.is_some_and(|only| {
+            let meant = nearest(name, shape.keys.iter().map(|key| key.name));
+            meant.is_none_or(|meant| !only.contains(&meant))
+        })
+    }
+
+    /// Notes, where only some keys are read, that `key` is not found while a piece of the file that is not
+    /// TOML may have it: its default would be a guess.
+    fn note_if_lost(&self, key: &str) {
+        if self.only.is_none() || self.broken.is_empty() {
+            return;
+        }
+        let mut in_list = false;
+        for line in self.text.lines().map(str::trim_start) {
+            if line.starts_with('[') {
+                // The tables `[[route]]` and the like have keys of the same name.
+                in_list = line.starts_with("[[");
+            }
+            let rest = line.trim_start_matches("server.").strip_prefix(key);
+            if !in_list && rest.is_some_and(|rest| rest.trim_start().starts_with('=')) {
+                return self.note(None, format!("{key} stands where the file is not TOML"));
+            }
+        }
+    }
+
     fn is_broken(&self, key: &Range<usize>, value: &Range<usize>) -> bool {
         let (start, end) = (key.start.min(value.start), key.end.max(value.end));
         self.broken
@@ -144,7 +175,9 @@ impl<'a> Section<'a> {
             }
             let (at, name) = (name.span().start, name.get_ref());
             match shape.key(name).map(|key| (key, &key.kind)) {
+                None if reader.passes_over(shape, name) => {}
                 None => reader.note(Some(at), unknown(shape, name)),
+                Some(_) if reader.only.is_some() => {}
                 Some((key, Kind::Planned { accepted })) => {
                     section.check_planned(key, *accepted, value);
                 }
@@ -160,6 +193,9 @@ impl<'a> Section<'a> {
             && let Some(value) = read(&node)
         {
             return value;
+        }
+        if !matches!(self.written(key), Written::Here(_)) {
+            self.reader.note_if_lost(key);
         }
         let known = self.known(key);
         let default = match known.kind {

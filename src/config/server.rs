@@ -73,12 +73,21 @@ impl Server {
     /// opens it: where it is one of our trusted proxies, that it speaks for nobody.
     #[must_use]
     pub fn greeting(&self, own: IpAddr) -> &'static [u8] {
-        let mut trusted = self.trusted_proxies.iter();
-        if self.proxy_protocol && trusted.any(|network| network.contains(&own)) {
-            b"PROXY UNKNOWN\r\n"
-        } else {
-            b""
-        }
+        greeting(self.proxy_protocol, &self.trusted_proxies, own)
+    }
+}
+
+/// See [`Server::greeting`].
+pub(super) fn greeting(
+    proxy_protocol: bool,
+    trusted_proxies: &[IpNet],
+    own: IpAddr,
+) -> &'static [u8] {
+    let mut trusted = trusted_proxies.iter();
+    if proxy_protocol && trusted.any(|network| network.contains(&own)) {
+        b"PROXY UNKNOWN\r\n"
+    } else {
+        b""
     }
 }
 

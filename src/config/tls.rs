@@ -167,12 +167,17 @@ pub(super) fn print(out: &mut Printer, tls: &Tls) {
 }
 
 /// `tls.mode` before its files are known.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Mode {
     SelfSigned,
     Acme,
     Files,
     Off,
+}
+
+/// Whether the server has no TLS at all.
+pub(super) fn is_off(section: &Section<'_>) -> bool {
+    section.value("mode", string_choice_of_mode) == Mode::Off
 }
 
 fn string_choice_of_mode(node: &Node<'_>) -> Option<Mode> {

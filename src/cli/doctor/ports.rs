@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::finding::{Finding, Grade};
 use crate::cli::healthcheck;
-use crate::config::{Challenge, Config, TlsMode};
+use crate::config::{Challenge, Config, Reach, TlsMode};
 use crate::edge::listeners::{self, AtHand};
 
 /// For an answer from this machine.
@@ -36,9 +36,10 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
         .iter()
         .map(|at| ("server.https", *at, true));
     let tls = tls.filter(|_| config.has_tls());
+    let reach = Reach::from(config);
     let mut findings = Vec::new();
     for (key, address, tls) in plain.chain(tls) {
-        let holder = holder(config, key, address, tls).await;
+        let holder = holder(&reach, key, address, tls).await;
         findings.push(judge(key, address, &holder));
     }
     if config.tls.mode == TlsMode::Acme {
@@ -87,12 +88,12 @@ fn judge_proofs(challenges: &[Challenge], http: &[u16], https: &[u16]) -> Option
     ))
 }
 
-async fn holder(config: &Config, key: &str, address: SocketAddr, tls: bool) -> Holder {
+async fn holder(reach: &Reach, key: &str, address: SocketAddr, tls: bool) -> Holder {
     // Bound for a moment, and free again at once.
     let Err(refusal) = listeners::bind(key, &[address], &mut AtHand::nothing()) else {
         return Holder::Free;
     };
-    let asked = healthcheck::exchange(config, address, tls, "/healthz");
+    let asked = healthcheck::exchange(reach, address, tls, "/healthz");
     match timeout(PATIENCE, asked).await {
         Ok(Ok(answer)) if is_ours(&answer) => Holder::Ourselves,
         _ => Holder::Refused(format!("{refusal:#}")),

@@ -11,6 +11,7 @@ mod loading;
 mod mistakes;
 mod planned;
 mod policy;
+mod reach;
 mod routes;
 mod telemetry;
 

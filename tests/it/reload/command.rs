@@ -57,7 +57,7 @@ fn every_mistake_is_told_as_check_tells_it() {
     assert_eq!(server.get("/").text(), "old");
     server.rewrite("max_body = \"much\"\nhots = 1\n", "");
     let history = &server.status()["configuration"];
-    assert_eq!(history["failed"], 1);
+    assert_eq!(history["failed"], 2, "by the command and by the signal");
     let error = history["last_error"].as_str().unwrap();
     assert!(error.contains("server.hots"), "{error}");
     assert_eq!(server.reload(), "changed  route /: respond.body\n");
@@ -118,4 +118,44 @@ fn nobody_to_reload_is_a_failure() {
         "{}",
         words(&output)
     );
+}
+
+#[test]
+fn a_broken_file_takes_no_command_away_that_asks_the_server() {
+    let server = site("", &says("/", "old"));
+    for (key, address) in [("http", server.http), ("https", server.https)] {
+        let to = format!("{key} = [\"{}\"]", address.unwrap());
+        server.rewrite(&format!("{key} = [\"127.0.0.1:0\"]"), &to);
+    }
+    let good = std::fs::read_to_string(server.path("config.toml")).unwrap();
+    for (broken, why) in [
+        ("max_body = \"much\"\nhosts =", "a wrong value"),
+        ("data_dir = \"${NOBODY_SET_THIS}\"\nhosts =", "a variable"),
+        ("max_body = [\nhosts =", "no TOML"),
+    ] {
+        let text = good.replacen("hosts =", broken, 1);
+        std::fs::write(server.path("config.toml"), text).unwrap();
+        assert_eq!(server.ask(&["check"]).status.code(), Some(78), "{why}");
+        for command in [
+            &["status"][..],
+            &["status", "--json"],
+            &["log-level"],
+            &["purge", "--all"],
+            &["certs", "list"],
+        ] {
+            let output = server.ask(command);
+            assert!(output.status.success(), "{why}: {}", words(&output));
+        }
+        let upgraded = server.ask(&["upgrade"]);
+        assert_eq!(upgraded.status.code(), Some(1), "{why}");
+        assert!(words(&upgraded).contains("goes on"), "{}", words(&upgraded));
+        let reloaded = server.ask(&["reload"]);
+        assert_eq!(reloaded.status.code(), Some(78), "{why}");
+        let mistake = words(&reloaded);
+        assert!(mistake.contains("config.toml:"), "{why}: {mistake}");
+    }
+    let text = good + "\n[[route]]\npath = \"/\"\nfiles = \"nowhere";
+    std::fs::write(server.path("config.toml"), text).unwrap();
+    let healthy = server.ask(&["healthcheck"]);
+    assert!(healthy.status.success(), "{}", words(&healthy));
 }
