@@ -105,19 +105,22 @@ fn upstreams(status: &Status) -> Vec<Trouble> {
             several => format!(" and {} more", several - 1),
         };
         let name = &upstream.name;
-        let who = format!("{}{others}", first.address);
+        let how = first.reason.clone().unwrap_or_else(|| format!("{} {}", first.address, first.state));
         let remedy = match first.state.as_str() {
+            "unknown" => "correct the name in its `servers`, or see whether this machine's name servers know it: `unibody doctor` asks them; it is looked up again every few seconds",
             "unhealthy" => "its answers to the health check are wrong: look at that server's own log; it gets requests again when they are right",
             _ => "it did not answer: look at that server's own log; one request tries it again from time to time",
         };
         Some(if up.is_empty() {
+            let all_unknown = out.iter().all(|server| server.state == "unknown");
+            let then = if all_unknown { "nobody can be asked" } else { "all are tried" };
             broken(
-                format!("upstream {name}: no server is well ({who} {}), so all are tried", first.state),
+                format!("upstream {name}: no server is well ({how}{others}), so {then}"),
                 remedy,
             )
         } else {
             warning(
-                format!("upstream {name}: {who} {}, {} of {} servers left", first.state, up.len(), upstream.servers.len()),
+                format!("upstream {name}: {how}{others}, {} of {} servers left", up.len(), upstream.servers.len()),
                 remedy,
             )
         })

@@ -19,8 +19,12 @@ pub struct Upstream {
 pub struct UpstreamServer {
     /// Such as `10.0.0.7:3000`.
     pub address: String,
-    /// `up`; `ejected` after failures, for a while; `unhealthy` by its answers to health checks.
+    /// `up`; `ejected` after failures, for a while; `unhealthy` by its answers to health checks;
+    /// `unknown` where its name leads nowhere.
     pub state: String,
+    /// Why it is unknown; `None` where it isn't.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// Requests it is answering.
     pub running: usize,
     /// Requests it was given since the start.
@@ -43,6 +47,7 @@ impl From<Facts> for UpstreamServer {
         Self {
             address: facts.server,
             state: facts.condition.to_string(),
+            reason: facts.reason,
             running: facts.running,
             requests: facts.requests,
             failed: facts.failed,

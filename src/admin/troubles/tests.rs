@@ -80,6 +80,13 @@ fn upstream(states: &[&str]) -> Value {
     json!([{ "name": "shop", "servers": servers.collect::<Vec<_>>() }])
 }
 
+/// One server whose name leads nowhere, and others.
+fn nameless(states: &[&str]) -> Value {
+    let mut upstreams = upstream(&[&["unknown"], states].concat());
+    upstreams[0]["servers"][0]["reason"] = "a.test is not known: no".into();
+    upstreams
+}
+
 /// How bad, what, and what to do; `None` for nothing.
 type Expected = Option<(Severity, &'static str, &'static str)>;
 
@@ -137,10 +144,28 @@ fn each_trouble_is_told_with_its_remedy_and_nothing_else_is() {
             json!({ "upstreams": upstream(&["ejected", "unhealthy"]) }),
             Some((
                 Broken,
-                "no server is well (10.0.0.0:80 and 1 more",
+                "no server is well (10.0.0.0:80 ejected and 1 more), so all are tried",
                 "own log",
             )),
             "none is left",
+        ),
+        (
+            json!({ "upstreams": nameless(&[]) }),
+            Some((
+                Broken,
+                "shop: no server is well (a.test is not known: no), so nobody can be asked",
+                "correct the name",
+            )),
+            "its name leads nowhere",
+        ),
+        (
+            json!({ "upstreams": nameless(&["up"]) }),
+            Some((
+                Warning,
+                "shop: a.test is not known: no, 1 of 2 servers left",
+                "correct the name",
+            )),
+            "one of two names leads nowhere",
         ),
         (
             json!({ "upstreams": upstream(&["unhealthy"]) }),

@@ -1,4 +1,4 @@
-//! The names: whether they lead to this machine.
+//! The names: whether ours lead to this machine, and those of upstream servers anywhere.
 //!
 //! Behind NAT or a load balancer an address is somebody else's, and all may be well; so that is a
 //! warning. An AAAA record that nobody thought of is the classic trap: CAs and browsers try IPv6
@@ -8,11 +8,12 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use nix::ifaddrs::getifaddrs;
 use tokio::time::timeout;
 
 use super::finding::{Finding, Grade};
-use crate::config::{Config, TlsMode};
+use crate::config::{Config, TlsMode, UpstreamAddress};
 
 /// For one name.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,7 +44,49 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
         let answer = resolve(&format!("unibody-doctor.{suffix}")).await;
         findings.extend(judge_wildcard(&name, &answer, &own));
     }
+    findings.extend(upstreams(config).await);
     findings
+}
+
+/// Where the names of upstream servers lead, in the order of the upstreams' names.
+async fn upstreams(config: &Config) -> Vec<Finding> {
+    let mut upstreams: Vec<_> = config.upstreams.values().collect();
+    upstreams.sort_by_key(|upstream| &upstream.name);
+    let named = upstreams.into_iter().flat_map(|upstream| {
+        let servers = upstream.servers.iter();
+        servers.filter_map(|server| match &server.address {
+            UpstreamAddress::Tcp { host, .. } if host.parse::<IpAddr>().is_err() => {
+                Some((upstream.name.as_str(), host.as_str()))
+            }
+            _ => None,
+        })
+    });
+    // With the search list, as the server looks them up; side by side, for one may take its time.
+    let asked = named.map(async |(upstream, name)| {
+        let answer = match timeout(PATIENCE, lookup(name)).await {
+            Ok(Ok(addresses)) => Answer::Addresses(addresses),
+            Ok(Err(error)) => Answer::None(error.to_string()),
+            Err(_) => Answer::None("the name servers did not answer in time".to_owned()),
+        };
+        judge_upstream(upstream, name, &answer)
+    });
+    join_all(asked).await
+}
+
+fn judge_upstream(upstream: &str, name: &str, answer: &Answer) -> Finding {
+    match answer {
+        Answer::Addresses(addresses) => {
+            let addresses: Vec<_> = addresses.iter().collect();
+            Finding::ok(format!(
+                "upstream {upstream}: {name} leads to {}",
+                list(&addresses)
+            ))
+        }
+        Answer::None(why) => Finding::fail(
+            format!("upstream {upstream}: {name} leads nowhere ({why}), so nobody can ask it"),
+            "correct the name in its `servers`, or see whether this machine's name servers know it",
+        ),
+    }
 }
 
 /// A wildcard without a record of its own is no mistake: each name below it may have one.

@@ -4,7 +4,7 @@
 //! gathers the facts of one family of checks and judges them in pure functions. In running order:
 //! 1. [`directories`]: can we write, and will it still be there tomorrow?
 //! 2. [`ports`]: can we listen, or do we already?
-//! 3. [`dns`]: do the names lead here?
+//! 3. [`dns`]: do the names lead here, and those of upstreams somewhere?
 //! 4. [`ca`]: does the CA answer, and offer what we ask for? Its clock against ours ([`clock`]).
 //! 5. [`ledger`]: may we still order?
 //! 6. [`own_certificates`]: are the user's own pairs good, and for how long?

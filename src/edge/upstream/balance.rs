@@ -26,6 +26,11 @@ impl Endpoints {
         }
     }
 
+    /// Whether there is an address of the server at `place`.
+    pub(super) fn knows(&self, place: usize) -> bool {
+        self.all.iter().any(|endpoint| endpoint.server == place)
+    }
+
     /// The endpoint to ask for `client`, other than those `tried`; `None` where there is no other.
     pub(super) fn choose(
         &self,

@@ -50,6 +50,8 @@ pub enum Condition {
     Ejected,
     /// Its answers to health checks are wrong.
     Unhealthy,
+    /// Its name leads nowhere, so nobody can ask it.
+    Unknown,
 }
 
 /// What is known of an endpoint at some moment.
@@ -65,6 +67,22 @@ pub struct Facts {
     pub requests: u64,
     /// How many of them it failed to answer.
     pub failed: u64,
+    /// Why it is unknown, if it is.
+    pub reason: Option<String>,
+}
+
+impl Facts {
+    /// Those of `server`, whose name leads nowhere for this `reason`.
+    pub(super) fn unknown(server: String, reason: String) -> Self {
+        Self {
+            server,
+            condition: Condition::Unknown,
+            running: 0,
+            requests: 0,
+            failed: 0,
+            reason: Some(reason),
+        }
+    }
 }
 
 impl Endpoint {
@@ -180,6 +198,7 @@ impl Endpoint {
             running: self.running(),
             requests: self.record.requests.load(Ordering::Relaxed),
             failed: self.record.failed.load(Ordering::Relaxed),
+            reason: None,
         }
     }
 
@@ -195,6 +214,7 @@ impl fmt::Display for Condition {
             Self::Up => "up",
             Self::Ejected => "ejected",
             Self::Unhealthy => "unhealthy",
+            Self::Unknown => "unknown",
         })
     }
 }

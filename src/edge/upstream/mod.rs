@@ -28,7 +28,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use http::HeaderValue;
 use pingora_core::connectors::http::Connector;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -58,8 +58,8 @@ pub(crate) struct Upstream {
     turn: AtomicUsize,
     /// Whether there is no need to wait for names: an address is known, or all were looked up.
     looked_up: watch::Sender<bool>,
-    /// Why the last look-up failed, if it did.
-    trouble: ArcSwapOption<String>,
+    /// The servers whose last look-up failed, and why.
+    troubles: ArcSwap<Vec<names::Trouble>>,
     /// Told that an address is not what it was.
     moved: Arc<Notify>,
     /// What keeps watch; it ends with the upstream.
@@ -94,7 +94,7 @@ impl Upstream {
             peers,
             endpoints: ArcSwap::from_pointee(endpoints),
             turn: AtomicUsize::new(0),
-            trouble: ArcSwapOption::empty(),
+            troubles: ArcSwap::default(),
             moved: Arc::new(Notify::new()),
             watch: OnceLock::new(),
             config: config.clone(),
@@ -162,10 +162,17 @@ impl Upstream {
         self.config.host.as_ref()
     }
 
-    /// What is known of each server.
+    /// What is known of each server, and why nothing is of those whose names were looked up in vain.
     pub(crate) fn facts(&self) -> Vec<Facts> {
-        let endpoints = self.endpoints.load();
-        endpoints.all.iter().map(|each| each.facts()).collect()
+        let (endpoints, troubles) = (self.endpoints.load(), self.troubles.load());
+        let known = endpoints.all.iter().map(|each| (each.server, each.facts()));
+        let unknown = troubles
+            .iter()
+            .filter(|trouble| !endpoints.knows(trouble.place))
+            .map(|trouble| (trouble.place, trouble.facts()));
+        let mut facts: Vec<_> = known.chain(unknown).collect();
+        facts.sort_by_key(|(place, _)| *place);
+        facts.into_iter().map(|(_, facts)| facts).collect()
     }
 
     fn has_other_than(&self, tries: &Tries) -> bool {
@@ -211,15 +218,23 @@ impl Upstream {
         }
     }
 
-    /// A name was looked up; `trouble` is what went wrong with any, `all` whether each was once.
-    fn looked_up(&self, trouble: Option<String>, all: bool) {
-        if let Some(reason) = &trouble
-            && self.trouble.load().as_deref() != Some(reason)
-        {
-            let upstream = &self.config.name;
-            tracing::warn!(upstream, reason, "the last known addresses are used");
+    /// A name was looked up; `troubles` is what went wrong with any, `all` whether each was once.
+    fn looked_up(&self, troubles: Vec<names::Trouble>, all: bool) {
+        let (before, endpoints) = (self.troubles.load(), self.endpoints.load());
+        let upstream = &self.config.name;
+        for trouble in troubles.iter().filter(|trouble| !before.contains(trouble)) {
+            let reason = &trouble.reason;
+            if endpoints.knows(trouble.place) {
+                tracing::warn!(upstream, reason, "the last known addresses are used");
+            } else {
+                tracing::warn!(
+                    upstream,
+                    reason,
+                    "no address is known: no request goes there"
+                );
+            }
         }
-        self.trouble.store(trouble.map(Arc::new));
+        self.troubles.store(Arc::new(troubles));
         if all || !self.endpoints.load().all.is_empty() {
             self.looked_up.send_replace(true);
         }
@@ -227,9 +242,8 @@ impl Upstream {
 
     fn nobody<T>(&self) -> Result<T> {
         self.moved.notify_one();
-        let trouble = self.trouble.load();
-        let reason = match trouble.as_deref() {
-            Some(reason) => reason.clone(),
+        let reason = match self.troubles.load().first() {
+            Some(trouble) => trouble.reason.clone(),
             None => "no server left to ask".to_owned(),
         };
         let reason = format!("upstream {}: {reason}", self.config.name);

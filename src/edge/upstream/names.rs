@@ -15,13 +15,30 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Upstream;
 use super::balance::Endpoints;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Facts};
 use super::lookup::{self, look_up};
 use super::peer::Peers;
 use crate::config::{self, UpstreamAddress, UpstreamServer};
 
 /// Between two look-ups, whatever fails.
 const BREATH: Duration = Duration::from_secs(1);
+
+/// A server whose name could not be looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trouble {
+    /// Which of the upstream's servers it is.
+    pub(super) place: usize,
+    /// Its name and port.
+    server: String,
+    pub(super) reason: String,
+}
+
+impl Trouble {
+    /// What is known of a server where no address is.
+    pub(super) fn facts(&self) -> Facts {
+        Facts::unknown(self.server.clone(), self.reason.clone())
+    }
+}
 
 /// What is known of one server's addresses.
 pub(super) type Found = Vec<SocketAddr>;
@@ -125,8 +142,13 @@ async fn keep_asking(
                     found[*place] = addresses;
                     known.replace(&found);
                 }
-                let trouble = states.iter().find_map(|state| state.trouble.clone());
-                known.looked_up(trouble, states.iter().all(State::was_answered));
+                let troubles = names.iter().zip(&states);
+                let troubles = troubles.filter_map(|((place, name, port), state)| {
+                    let (place, server) = (*place, format!("{name}:{port}"));
+                    let reason = state.trouble.clone()?;
+                    Some(Trouble { place, server, reason })
+                });
+                known.looked_up(troubles.collect(), states.iter().all(State::was_answered));
             }
             () = sleep_until(next(&states)) => {}
             // A server has failed: whatever is believed is in doubt.
@@ -275,6 +297,50 @@ mod tests {
         assert_eq!(trouble, Some("long.test is not known: no"));
         states[0].take("long.test", &lives(300), now);
         assert_eq!(states[0].trouble, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_leads_nowhere_is_told_of_with_the_reason() {
+        let config = upstream(r#"["gone.test:80", "127.0.0.1:1", "never.test:81"]"#);
+        let upstream = Upstream::following(&config, None).unwrap();
+        let is_down = std::cell::Cell::new(false);
+        let ask = async |name: String, port| {
+            if name == "never.test" || is_down.get() {
+                return Err("no such name".to_owned());
+            }
+            Ok(lookup::Answer {
+                addresses: vec![SocketAddr::from(([10, 0, 0, 1], port))],
+                lifetime: Duration::from_secs(1),
+            })
+        };
+        let looking = keep_asking(Arc::downgrade(&upstream), ask);
+        let told = || -> Vec<_> {
+            let facts = upstream.facts().into_iter();
+            facts
+                .map(|facts| (facts.server, facts.condition.to_string(), facts.reason))
+                .collect()
+        };
+        let up = |server: &str| (server.to_owned(), "up".to_owned(), None);
+        let never = "never.test is not known: no such name".to_owned();
+        let never = (
+            "never.test:81".to_owned(),
+            "unknown".to_owned(),
+            Some(never),
+        );
+        let expected = [up("10.0.0.1:80"), up("127.0.0.1:1"), never];
+        assert_eq!(told(), expected[1..2], "nobody has asked yet");
+        let seeing = async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(told(), expected);
+            is_down.set(true);
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert_eq!(upstream.troubles.load().len(), 2);
+            assert_eq!(told(), expected, "what is known is used");
+        };
+        tokio::select! {
+            () = looking => panic!("it looks for as long as there is an upstream"),
+            () = seeing => {}
+        }
     }
 
     #[tokio::test(start_paused = true)]
