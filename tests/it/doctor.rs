@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::support::command::free_port;
 use super::support::database::{TestDatabase, make_traversable};
 use super::support::pebble::Pebble;
 use super::support::server::Setup;
@@ -170,6 +171,28 @@ fn a_running_server_is_recognized() {
 }
 
 #[test]
+fn a_port_that_another_unibody_holds_fails() {
+    let other = Setup::new().admin().start();
+    let (taken, theirs) = (other.http.unwrap(), other.admin.unwrap());
+    let database = TestDatabase::new();
+    let nobody = free_port();
+    for (admin, expected) in [(format!("127.0.0.1:{nobody}"), 1), (theirs.to_string(), 0)] {
+        let config = format!(
+            "[server]\nadmin = \"{admin}\"\nhttp = [\"{taken}\"]\nhttps = [\"127.0.0.1:0\"]\n"
+        );
+        let report = Patient::new(&config).database(&database.url).report();
+        assert_eq!(report.lines("FAIL").len(), expected, "{}", report.said);
+        let answers = format!("the server answers at {taken}");
+        assert_eq!(
+            report.said.contains(&answers),
+            expected == 0,
+            "{}",
+            report.said
+        );
+    }
+}
+
+#[test]
 fn a_port_that_another_program_holds_fails() {
     let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = foreign.local_addr().unwrap();
@@ -304,4 +327,22 @@ fn a_database_that_is_away_or_lets_us_make_nothing_fails() {
     url.set_password(Some("guest")).unwrap();
     let report = Patient::new(off).database(url.as_str()).report();
     report.fails("our role may not make tables", "GRANT CREATE ON SCHEMA");
+}
+
+#[test]
+fn a_server_of_an_upstream_whose_name_leads_nowhere_fails() {
+    let database = TestDatabase::new();
+    let upstream = "[[upstream]]\nname = \"shop\"\nservers = [\"nowhere.invalid:80\", \"localhost:1\", \"127.0.0.1:1\"]\n";
+    let report = Patient::new(&server(upstream))
+        .database(&database.url)
+        .report();
+    report.fails(
+        "upstream shop: nowhere.invalid leads nowhere",
+        "correct the name",
+    );
+    let found = report
+        .said
+        .contains("ok    upstream shop: localhost leads to");
+    assert!(found, "{}", report.said);
+    assert_eq!(report.lines("FAIL").len(), 1, "{}", report.said);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::finding::{Finding, Grade};
+use crate::cli::ask::{self, Silence};
 use crate::cli::healthcheck;
 use crate::config::{Challenge, Config, Reach, TlsMode};
 use crate::edge::listeners::{self, AtHand};
@@ -18,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 enum Holder {
     /// Nobody.
     Free,
-    /// A running unibody.
+    /// The running server of this configuration.
     Ourselves,
     /// Not us; or nobody, and yet we may not listen there. The message says why and what to do.
     Refused(String),
@@ -37,9 +38,14 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
         .map(|at| ("server.https", *at, true));
     let tls = tls.filter(|_| config.has_tls());
     let reach = Reach::from(config);
+    let own = match ask::status(config.server.admin).await {
+        Ok(status) => Some([status.listeners.http, status.listeners.https].concat()),
+        Err(Silence::SwitchedOff) => None,
+        Err(_) => Some(Vec::new()),
+    };
     let mut findings = Vec::new();
     for (key, address, tls) in plain.chain(tls) {
-        let holder = holder(&reach, key, address, tls).await;
+        let holder = holder(&reach, own.as_deref(), key, address, tls).await;
         findings.push(judge(key, address, &holder));
     }
     if config.tls.mode == TlsMode::Acme {
@@ -88,16 +94,38 @@ fn judge_proofs(challenges: &[Challenge], http: &[u16], https: &[u16]) -> Option
     ))
 }
 
-async fn holder(reach: &Reach, key: &str, address: SocketAddr, tls: bool) -> Holder {
+/// Who has `address`; `own` is where the server listens that answers at `server.admin`, or `None` where
+/// none can be asked there.
+async fn holder(
+    reach: &Reach,
+    own: Option<&[SocketAddr]>,
+    key: &str,
+    address: SocketAddr,
+    tls: bool,
+) -> Holder {
     // Bound for a moment, and free again at once.
     let Err(refusal) = listeners::bind(key, &[address], &mut AtHand::nothing()) else {
         return Holder::Free;
     };
+    if let Some(own) = own {
+        return if own.iter().any(|own| is_same(*own, address)) {
+            Holder::Ourselves
+        } else {
+            Holder::Refused(format!("{refusal:#}"))
+        };
+    }
+    // Any unibody may answer so, but nothing tells more.
     let asked = healthcheck::exchange(reach, address, tls, "/healthz");
     match timeout(PATIENCE, asked).await {
         Ok(Ok(answer)) if is_ours(&answer) => Holder::Ourselves,
         _ => Holder::Refused(format!("{refusal:#}")),
     }
+}
+
+/// Whether a listener at `bound` is the one of `address`: a machine without IPv6 has `0.0.0.0` for `[::]`.
+fn is_same(bound: SocketAddr, address: SocketAddr) -> bool {
+    let everywhere = bound.ip().is_unspecified() && address.ip().is_unspecified();
+    bound.port() == address.port() && (bound.ip() == address.ip() || everywhere)
 }
 
 /// Whether this answer to `/healthz` is one of ours: well, or sent on to HTTPS.
@@ -130,6 +158,20 @@ mod tests {
             let finding = judge("server.http", "[::]:80".parse().unwrap(), &holder);
             assert_eq!(finding.grade, grade, "{text}");
             assert!(finding.line(false).contains(text), "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn a_listener_everywhere_is_the_same_in_both_families() {
+        for (bound, address, expected) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("0.0.0.0:80", "[::]:80", true),
+            ("0.0.0.0:80", "127.0.0.1:80", false),
+        ] {
+            let same = is_same(bound.parse().unwrap(), address.parse().unwrap());
+            assert_eq!(same, expected, "{bound} {address}");
         }
     }
 
