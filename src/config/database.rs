@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::database_url::Target;
 use super::printer::Printer;
 use super::read::{
     DECADE, LONGEST_TIMEOUT, boolean, duration, duration_up_to, existing_directory, integer,
@@ -106,8 +107,18 @@ fn variable(
 }
 
 fn check_database_url(url: &str) -> Result<(), String> {
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Ok(());
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        let example = "postgres://user:password@host/database";
+        return Err(format!("not a PostgreSQL URL; write for example {example}"));
     }
-    Err("not a PostgreSQL URL; write for example postgres://user:password@host/database".to_owned())
+    let parsed = Target::parse(&Secret::new(url.to_owned()));
+    parsed.map(drop).map_err(|error| {
+        let what = format!("{error:#}");
+        // The key stands in front already.
+        let what = what
+            .strip_prefix("database.url")
+            .map(str::to_owned)
+            .unwrap_or(what);
+        what.trim_start_matches([':', ' ']).to_owned()
+    })
 }

@@ -9,13 +9,15 @@
 //! tables in their order. `reader` takes a table apart by the keys of `keys`, which has every
 //! default; `node` is one value in it, `read` and [`values`] make types of it, `environment` fills
 //! in its `${NAME}`, `secrets` reads those that lie in files. What is wrong goes to `mistakes`.
-//! `reach` is what commands need of the file that ask the running server. `effective` prints a [`Config`] again with its `printer`, and [`changes`] compares two.
+//! `reach` is what commands need of the file that ask the running server. `effective` prints a
+//! [`Config`] again with its `printer`, and [`changes`] compares two.
 
 mod acme;
 mod backup;
 pub mod changes;
 mod compression;
 mod database;
+pub mod database_url;
 mod effective;
 mod environment;
 mod file;

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-use super::tls::Verify;
-use super::url::Target;
 use crate::config::Secret;
+use crate::config::database_url::{Target, Verify};
 
 /// Where systems keep the authorities they trust, for a libpq before 16, which can't ask for them.
 const SYSTEM_ROOTS: [&str; 4] = [

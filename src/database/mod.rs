@@ -1,6 +1,6 @@
 //! The database: always PostgreSQL, reached through one pool.
 //!
-//! 1. [`Database::open`] reads the URL ([`url`]) and prepares TLS ([`tls`]); nothing is connected.
+//! 1. [`Database::open`] reads the URL ([`Target`]) and prepares TLS ([`tls`]); nothing is connected.
 //! 2. [`Database::wait`] gives the server time to come up; [`migrations`] bring its schema up to date.
 //! 3. [`Database::client`] lends a connection that has just proved to be alive ([`pool`]). New ones
 //!    are made by [`connect`] on the runtime that opened the database, whoever asks.
@@ -25,7 +25,6 @@ mod sessions;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tls;
-mod url;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +35,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tracing::Instrument;
 
+use crate::config::database_url::Target;
 use crate::config::{self, Secret};
 use connect::Connector;
 pub(crate) use connect::{Alone, explain};
@@ -90,7 +90,7 @@ impl Database {
     pub fn open(config: &config::Database, url: &Secret) -> anyhow::Result<Self> {
         let runtime =
             Handle::try_current().context("the database must be opened on a tokio runtime")?;
-        let target = url::Target::parse(url)?;
+        let target = Target::parse(url)?;
         let postgres = connect::with_defaults(target.postgres, config.acquire_timeout);
         let connector = Connector::new(
             runtime.clone(),

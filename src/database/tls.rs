@@ -3,7 +3,7 @@
 //! Encrypting without checking (`sslmode=prefer` and `require`) keeps out who listens, not who
 //! pretends to be the database: that takes `verify-full`. See `docs/database.md`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -18,16 +18,7 @@ use rustls::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// What of the server's certificate is verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verify {
-    /// Nothing: any certificate will do.
-    Nothing,
-    /// That it descends from a certificate in this file.
-    Chain(PathBuf),
-    /// That, or (without a file) that it descends from one the system trusts; and its name.
-    Full(Option<PathBuf>),
-}
+use crate::config::database_url::Verify;
 
 /// Makes TLS connections with this much verification.
 pub(super) fn connector(verify: &Verify) -> anyhow::Result<MakeRustlsConnect> {

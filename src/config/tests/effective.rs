@@ -22,7 +22,7 @@ hosts = ["a.example.com"]
 cert = "cert.pem"
 key = "key.pem"
 [database]
-url = "postgres://u:hunter2@h/db?sslpassword=hunter2"
+url = "postgres://u:hunter2@h/db?password=hunter2"
 bin_dir = "public"
 [headers]
 "X-Frame-Options" = ""
@@ -127,7 +127,7 @@ fn comparable(mut config: Config) -> Config {
 fn passwords_are_masked() {
     let printed = good(FULL).effective_toml();
     assert!(
-        printed.contains("url = \"postgres://u:***@h/db?sslpassword=***\""),
+        printed.contains("url = \"postgres://u:***@h/db?password=***\""),
         "{printed}"
     );
     assert!(!printed.contains("hunter2"), "{printed}");

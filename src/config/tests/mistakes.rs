@@ -105,6 +105,22 @@ fn wrong_values_say_a_right_one() {
         ),
         ("[server.timeouts]\nheader = \"2d\"", "must be at most 1d"),
         (
+            "[database]\nurl = \"postgres://u:p@host:badport/x\"",
+            "database.url = ***: is not valid: invalid connection string: invalid value for option `port`",
+        ),
+        (
+            "[database]\nurl = \"postgres://u:p@host:99999/x\"",
+            "database.url = ***: is not valid: ",
+        ),
+        (
+            "[database]\nurl = \"postgres://u:p@host/x?sslmode=maybe\"",
+            "database.url = ***: unknown sslmode",
+        ),
+        (
+            "[database]\nurl = \"postgres://u:p@/x\"",
+            "database.url = ***: names no host",
+        ),
+        (
             "[database]\nstatement_timeout = \"25 days\"",
             "must be at most 24d",
         ),

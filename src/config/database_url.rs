@@ -7,19 +7,34 @@ use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
-use super::tls::Verify;
-use crate::config::Secret;
+use super::Secret;
 
 /// Where the database is and how its certificate is checked.
 #[derive(Debug)]
-pub(super) struct Target {
-    pub(super) postgres: Config,
-    pub(super) verify: Verify,
+pub struct Target {
+    /// How to connect.
+    pub postgres: Config,
+    /// What of its certificate is verified.
+    pub verify: Verify,
+}
+
+/// What of the server's certificate is verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verify {
+    /// Nothing: any certificate will do.
+    Nothing,
+    /// That it descends from a certificate in this file.
+    Chain(PathBuf),
+    /// That, or (without a file) that it descends from one the system trusts; and its name.
+    Full(Option<PathBuf>),
 }
 
 impl Target {
     /// Reads a `postgres://` URL.
-    pub(super) fn parse(url: &Secret) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// What is wrong with it, without its password.
+    pub fn parse(url: &Secret) -> anyhow::Result<Self> {
         let text = url.reveal().trim();
         if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
             bail!("database.url must begin with postgres:// or postgresql://");
@@ -28,9 +43,9 @@ impl Target {
         let mut postgres: Config = rest.parse().map_err(|error| {
             // The parser names the option, never its value.
             anyhow::anyhow!(
-                "database.url is not valid: {}; characters other than letters, digits, - . _ ~ in \
+                "database.url is not valid: {:#}; characters other than letters, digits, - . _ ~ in \
                  its parts must be percent-encoded (@ is %40)",
-                super::connect::explain(&error)
+                anyhow::Error::new(error)
             )
         })?;
         if postgres.get_hosts().is_empty() && postgres.get_hostaddrs().is_empty() {
