@@ -179,6 +179,14 @@ fn unknown_keys_name_what_was_meant() {
             "tls.name: unknown key here; name belongs in [upstream]",
         ),
         (
+            "[[route]]\npath = \"/\"\nredirect = { to = \"/new\", code = 301 }",
+            "route.redirect.code: unknown key; known here are to, status",
+        ),
+        (
+            "[[route]]\npath = \"/\"\napp = true\nproxy_pass = \"http://127.0.0.1:1\"",
+            "route.proxy_pass: unknown key; here nginx's proxy_pass is upstream of a [[route]], which names an [[upstream]]",
+        ),
+        (
             "[log]\nverbosity = 1",
             "log.verbosity: unknown key; known here are level, format, access, mask",
         ),

@@ -34,7 +34,7 @@ pub(in crate::edge) struct Head {
     /// How the body is framed.
     pub(in crate::edge) body: Framing,
     /// Whether the client speaks HTTP/1.0.
-    pub(super) is_http_10: bool,
+    pub(in crate::edge) is_http_10: bool,
     /// What a ready answer is looked for with, if one may do.
     pub(super) simple: Option<Simple>,
 }
