@@ -56,7 +56,7 @@ const OF_NGINX: [(&str, &str); 24] = [
     ("least_conn", "balance of an [[upstream]]"),
     (
         "limit_req",
-        "limit of a [[route]], which names a [[rate_limit]]",
+        "rate_limit of a [[route]], which names a [[rate_limit]]",
     ),
     ("listen", "http and https of [server]"),
     ("location", "a [[route]] with a path"),

@@ -117,8 +117,8 @@ async fn the_servers_of_upstreams_are_told() {
     };
     assert_eq!(upstream["name"], "b");
     let expected = serde_json::json!([
-        { "address": good.address, "state": "up", "running": 0, "requests": 4, "failed": 0 },
-        { "address": address.to_string(), "state": "ejected", "running": 0, "requests": 1, "failed": 1 },
+        { "address": good.address, "state": "up", "reason": null, "running": 0, "requests": 4, "failed": 0 },
+        { "address": address.to_string(), "state": "ejected", "reason": null, "running": 0, "requests": 1, "failed": 1 },
     ]);
     assert_eq!(upstream["servers"], expected);
 
