@@ -251,12 +251,12 @@ fn an_event_that_has_begun_comes_to_its_end() {
     sender.send("llo\n").unwrap();
     assert_eq!(raw.chunk().unwrap(), b"llo\n");
     // Its turn may be a millisecond after the other's, and then it goes on to the next end of an event.
-    let next = "\nid: 2\ndata: an";
+    let next = "\n\nid: 2\ndata: an";
     loop {
         sender.send(next).unwrap();
         let piece = raw.chunk().unwrap();
         if piece != next.as_bytes() {
-            assert_eq!(piece, b"\n", "the end of the event, and no more");
+            assert_eq!(piece, b"\n\n", "the end of the event, and no more");
             break;
         }
     }
