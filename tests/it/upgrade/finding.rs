@@ -1,5 +1,6 @@
 //! A new process that somebody else starts (`serve --take-over`), and SIGQUIT.
 
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
@@ -37,9 +38,13 @@ fn a_process_started_beside_it_takes_over_when_asked_to() {
     assert_eq!(mode & 0o777, 0o600);
 
     let mut new = server.command(&["serve", "--take-over"]).spawn().unwrap();
+    let mut said = BufReader::new(new.stdout.take().unwrap()).lines();
     server.wait_for_line("another process has taken over");
     wait_for_end(old);
     assert_eq!(get(&server), 200);
+    // It learns that it is alone when the old one does, and can be found a moment later.
+    said.find(|line| line.as_ref().unwrap().contains("ready"))
+        .expect("it says that it is alone");
     assert!(place.exists(), "the new one can be found in turn");
     kill(Pid::from_raw(new.id().cast_signed()), Signal::SIGTERM).unwrap();
     assert!(new.wait().unwrap().success());
