@@ -17,8 +17,8 @@ use crate::backup::{self, Made, Source, Told, Wanted};
 use crate::config::{Config, Destination};
 
 pub(super) const HELP: &str = "\
-The file is what pg_restore reads (or age -d FILE | pg_restore). It gets its name only after it was
-restored into a scratch database and every table had the same rows there. It must not exist before.
+The file is what pg_restore reads (or age -d FILE | pg_restore). It gets its name only after it was \
+restored into a scratch database and every table had the same rows there. It must not exist before. \
 Without FILE a backup is made now as [backup] of the configuration says.
 
 Examples:

@@ -18,8 +18,8 @@ use crate::certificates::{self, Kept};
 
 pub(super) const HELP: &str = "\
 Examples:
-  unibody certs list                        as stored, and as a handshake gets them
-  unibody certs renew notes.example.com     a new one now";
+  unibody certs list                      as stored, and as clients get them
+  unibody certs renew notes.example.com   a new one now";
 
 const LIST_HELP: &str = "\
 Works also while no server runs, and shows what lies in tls.certs_dir then.
@@ -29,8 +29,8 @@ Examples:
   unibody certs list --json";
 
 const RENEW_HELP: &str = "\
-Asks the running server, and waits until the certificate is there or it is clear why not. Public CAs
-lock a name out for a week after its fifth certificate in 7 days; an order that would get there is
+Asks the running server, and waits until the certificate is there or it is clear why not. Public CAs \
+lock a name out for a week after its fifth certificate in 7 days; an order that would get there is \
 refused, unless --force is given.
 
 Examples:

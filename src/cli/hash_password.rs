@@ -11,7 +11,7 @@ use console::Term;
 use super::Outcome;
 
 pub(super) const HELP: &str = "\
-Asks for the password without showing it, or reads it from standard input; a line break at its end
+Asks for the password without showing it, or reads it from standard input; a line break at its end \
 does not count. Prints an Argon2id hash for basic_auth of a route.
 
 Examples:

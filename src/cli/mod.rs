@@ -187,3 +187,31 @@ impl From<anyhow::Error> for Failure {
         Self::Other(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// A terminal has this many columns unless told otherwise.
+    const COLUMNS: usize = 80;
+
+    fn assert_fits(command: &clap::Command) {
+        let help = command.get_after_help().map(ToString::to_string);
+        let mut follows_text = false;
+        for line in help.unwrap_or_default().lines() {
+            let is_example = line.starts_with("  ");
+            assert!(!is_example || line.chars().count() <= COLUMNS, "{line}");
+            let is_text = !is_example && !line.is_empty();
+            assert!(!(is_text && follows_text), "broken by hand: {line}");
+            follows_text = is_text;
+        }
+        command.get_subcommands().for_each(assert_fits);
+    }
+
+    #[test]
+    fn help_is_wrapped_by_the_terminal_and_not_by_hand() {
+        assert_fits(&Cli::command());
+    }
+}

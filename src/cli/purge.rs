@@ -11,7 +11,7 @@ use super::ask;
 use crate::admin::purge::{self, Wanted};
 
 pub(super) const HELP: &str = "\
-Asks the running server, and says how many answers there were. A URL is meant with its query, over HTTP and
+Asks the running server, and says how many answers there were. A URL is meant with its query, over HTTP and \
 HTTPS; without a host (/news) it is meant on every host.
 
 Examples:
@@ -24,15 +24,15 @@ Examples:
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("what").args(["url", "all"]).required(true))]
 pub(super) struct Arguments {
     /// The URL, or its path alone
-    #[arg(required_unless_present = "all")]
     url: Option<String>,
     /// Also everything that begins with it
     #[arg(long, requires = "url")]
     prefix: bool,
     /// Everything
-    #[arg(long, conflicts_with = "url")]
+    #[arg(long)]
     all: bool,
 }
 

@@ -10,8 +10,8 @@ use super::{Failure, Outcome};
 use crate::admin::reload::{self, PATH, Wanted};
 
 pub(super) const HELP: &str = "\
-Says what has changed, and what waits for a restart. A configuration that can't be put into force
-changes nothing: exit status 78 when it has mistakes, 1 when something it names is wrong, or no
+Says what has changed, and what waits for a restart. A configuration that can't be put into force \
+changes nothing: exit status 78 when it has mistakes, 1 when something it names is wrong, or no \
 server answers at server.admin. SIGHUP does the same and tells the log.
 
 Examples:

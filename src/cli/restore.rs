@@ -13,12 +13,12 @@ use crate::config::Config;
 use crate::database::migrations;
 
 pub(super) const HELP: &str = "\
-Everything happens in one transaction that is compared with the backup before it is committed: what
+Everything happens in one transaction that is compared with the backup before it is committed: what \
 fails leaves the database as it was. Stop the server first.
 
 Examples:
   unibody restore notes.dump
-  unibody restore --clean notes.dump                       replace what is there
+  unibody restore --clean notes.dump             replace what is there
   unibody restore --identity key.txt notes.dump.age";
 
 #[derive(Debug, clap::Args)]

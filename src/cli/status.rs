@@ -20,7 +20,7 @@ use crate::admin::traffic::Traffic;
 use crate::admin::troubles::Severity;
 
 pub(super) const HELP: &str = "\
-Asks the server at server.admin; exit status 1 when there is no answer. What is wrong stands at the top,
+Asks the server at server.admin; exit status 1 when there is no answer. What is wrong stands at the top, \
 each with what to do about it. The same is drawn at http://127.0.0.1:9180 (server.admin).
 
 Examples:

@@ -13,16 +13,16 @@ use crate::admin::upgrade::{self, PATIENCE, WATCH, Wanted};
 use crate::config::values::parse_duration;
 
 pub(super) const HELP: &str = "\
-The running server starts the program again, by the path and with the arguments that it was started
-with, and hands its listening sockets over once that is ready. No request fails. If the new process
-doesn't become ready, or ends while it is watched, the old one goes on, and this command says why and
+The running server starts the program again, by the path and with the arguments that it was started \
+with, and hands its listening sockets over once that is ready. No request fails. If the new process \
+doesn't become ready, or ends while it is watched, the old one goes on, and this command says why and \
 exits with status 1.
 
 Examples:
   install -m755 unibody-new /usr/local/bin/unibody && unibody upgrade
   unibody upgrade --timeout 10m     with long migrations
-  unibody upgrade --watch 1m        both serve for a minute before the old one leaves
-  kill -QUIT PID                    the same without this command; the log tells how it went";
+  unibody upgrade --watch 1m        both serve for a minute before one leaves
+  kill -QUIT PID                    the same without this command; the log tells";
 
 /// What the server needs besides the new process's time: an order for a certificate is finished first.
 const MARGIN: Duration = Duration::from_mins(1);

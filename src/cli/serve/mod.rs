@@ -41,8 +41,8 @@ use crate::handover::notify::Systemd;
 use crate::telemetry::{self, Logging, Output};
 
 pub(super) const HELP: &str = "\
-SIGTERM and SIGINT let running requests finish (server.drain); a second one stops at once. SIGHUP
-reads the configuration again, as `unibody reload` does; SIGQUIT hands over to a new process, as
+SIGTERM and SIGINT let running requests finish (server.drain); a second one stops at once. SIGHUP \
+reads the configuration again, as `unibody reload` does; SIGQUIT hands over to a new process, as \
 `unibody upgrade` does.
 
 Examples:
