@@ -62,7 +62,8 @@ pub(super) fn print(out: &mut Printer, headers: &[(HeaderName, HeaderValue)]) {
             .iter()
             .any(|(sent, _)| sent.as_str().eq_ignore_ascii_case(name))
         {
-            out.text(&quoted(name), "");
+            // As those that are sent are written, or a reload would tell of two.
+            out.text(&quoted(&name.to_ascii_lowercase()), "");
         }
     }
 }
