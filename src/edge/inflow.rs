@@ -114,6 +114,11 @@ impl RequestInflow {
             )
             .into_down()),
         };
+        self.take(read)
+    }
+
+    /// Takes what was read.
+    fn take(&mut self, read: Result<Option<Bytes>>) -> Result<()> {
         match read {
             // Of a chunk whose beginning alone has come, and before trailers.
             Ok(Some(bytes)) if bytes.is_empty() => {}
@@ -182,9 +187,17 @@ impl Inflow for RequestInflow {
         }
         match self.state {
             State::Uninvited => {
-                self.signals.wanted.notified().await;
+                let wanted = tokio::select! {
+                    biased;
+                    () = self.signals.wanted.notified() => None,
+                    // It leaves; or it has not waited, and need not be called any more.
+                    read = session.read_request_body() => Some(read),
+                };
                 self.state = State::Reading;
-                call_for_body(session).await
+                match wanted {
+                    None => call_for_body(session).await,
+                    Some(read) => self.take(read.map_err(Error::into_down)),
+                }
             }
             State::Reading => self.read(session).await,
             State::Done if session.is_body_done() => self.watch(session).await,

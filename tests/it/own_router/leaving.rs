@@ -83,6 +83,9 @@ async fn a_handler_is_dropped_when_its_http_1_client_leaves() {
         "GET /wait HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "POST /wait HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nab",
         "POST /wait HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nTrailer: x\r\n\r\n",
+        // It waits for an invitation that never comes, or has not waited.
+        "POST /wait HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n",
+        "POST /wait HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab",
         "POST /wait-after-body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nab",
         "POST /wait-after-body HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
     ] {
@@ -100,10 +103,16 @@ async fn a_handler_is_dropped_when_its_http_2_stream_is_reset_or_the_connection_
     let edge = Edge::serve(router(&life));
 
     let mut client = Http2::connect(edge.https).await;
-    for (path, body) in [("/wait", ""), ("/wait", "ab"), ("/wait-after-body", "ab")] {
-        let ends = body.is_empty();
-        let (answer, mut upload) = client.begin("POST", path, &[], ends).await;
-        if !ends {
+    let expects = [("expect", "100-continue")];
+    for (path, fields, body) in [
+        ("/wait", &[][..], ""),
+        ("/wait", &[], "ab"),
+        ("/wait", &expects, ""),
+        ("/wait-after-body", &[], "ab"),
+    ] {
+        let ends = body.is_empty() && fields.is_empty();
+        let (answer, mut upload) = client.begin("POST", path, fields, ends).await;
+        if !body.is_empty() {
             upload.send(body.as_bytes(), true).await;
         }
         life.has_entered().await;
