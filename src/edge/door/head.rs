@@ -8,7 +8,8 @@
 //! 2. method, target and version have the only forms a server needs to take;
 //! 3. field names are tokens without white space before the colon, lines are not folded;
 //! 4. exactly one valid `Host`;
-//! 5. the body is framed in one way: one `Content-Length` of digits, or one `chunked`, or none.
+//! 5. the body is framed in one way: one `Content-Length` of digits, or one `chunked`, or none; another coding
+//!    before `chunked` frames it, but is 501.
 //!
 //! What a chunked body may be is said in [`chunks`](super::chunks).
 
@@ -232,7 +233,9 @@ pub(super) fn check_target<'head>(
             "the request target is too long",
         ));
     }
-    if !target.bytes().all(is_target_byte) {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let is_query_byte = |byte| is_target_byte(byte) || b"^`\\".contains(&byte);
+    if !path.bytes().all(is_target_byte) || !query.bytes().all(is_query_byte) {
         return Err(bad("invalid character in the request target"));
     }
     if target == "*" {
@@ -259,7 +262,8 @@ pub(super) fn check_target<'head>(
     Ok(Some(authority))
 }
 
-/// What RFC 3986 allows in a path and query, and what browsers leave unescaped besides.
+/// What RFC 3986 allows in a path and query, and what browsers leave unescaped besides; in a query these are
+/// three more (URL Standard, "query percent-encode set").
 fn is_target_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%[]|{}".contains(&byte)
 }
@@ -300,11 +304,8 @@ impl<'head> Fields<'head> {
             if self.chunked {
                 return Err(bad("more than one Transfer-Encoding"));
             }
-            if !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(refuse(
-                    StatusCode::NOT_IMPLEMENTED,
-                    "the only Transfer-Encoding understood is chunked",
-                ));
+            if !is_chunked(value) {
+                return Err(other_coding(value));
             }
             self.chunked = true;
         } else if name.eq_ignore_ascii_case("upgrade") {
@@ -342,6 +343,28 @@ impl<'head> Fields<'head> {
             }
             (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
         }
+    }
+}
+
+fn is_chunked(coding: &[u8]) -> bool {
+    coding.eq_ignore_ascii_case(b"chunked")
+}
+
+/// Why a `Transfer-Encoding` other than `chunked` is refused: nobody knows where the body ends, unless it is
+/// chunked at last and once (RFC 9112, section 6.3); then it is another coding that nobody here undoes
+/// (section 6.1).
+fn other_coding(value: &[u8]) -> Refusal {
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    let is_other =
+        |coding: &[u8]| !coding.is_empty() && coding.iter().all(is_name) && !is_chunked(coding);
+    let mut codings = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    if codings.next_back().is_some_and(is_chunked) && codings.all(is_other) {
+        refuse(
+            StatusCode::NOT_IMPLEMENTED,
+            "the only Transfer-Encoding understood is chunked",
+        )
+    } else {
+        bad("the Transfer-Encoding does not end in chunked, or is none")
     }
 }
 

@@ -54,7 +54,7 @@ fn what_pingora_would_let_through_or_judge_otherwise_is_refused() {
             "a second coding",
         ),
         (
-            501,
+            400,
             with("Transfer-Encoding: identity\r\n"),
             "an obsolete coding",
         ),

@@ -195,7 +195,8 @@ async fn requests_that_come_to_no_route_are_counted_by_the_reason() {
             "expectation",
         ),
         (
-            "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n".to_owned(),
+            "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
+                .to_owned(),
             501,
             "transfer_encoding",
         ),

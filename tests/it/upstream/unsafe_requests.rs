@@ -89,12 +89,12 @@ fn nothing_of_an_ambiguous_request_reaches_the_upstream() {
             "a length that is none",
         ),
         (
-            501,
+            400,
             post("Transfer-Encoding: xchunked\r\n", "0\r\n\r\n"),
             "nearly chunked",
         ),
         (
-            501,
+            400,
             post("Transfer-Encoding: chunked, identity\r\n", "0\r\n\r\n"),
             "not chunked at last",
         ),

@@ -58,6 +58,19 @@ fn a_body_framed_in_two_ways_is_refused() {
                 "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
                 "two codings",
             ),
+            (400, "Content-Length : 3\r\n", "a space before the colon"),
+            (417, "Expect: 200-ok\r\n", "an unknown expectation"),
+        ]
+        .map(|(status, fields, why)| (status, get(fields).into_bytes(), why)),
+    );
+    let old = "POST / HTTP/1.0\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+    expect_refusals([(400, old.into(), "HTTP/1.0 knew no chunks")]);
+}
+
+#[test]
+fn a_coding_that_is_not_chunked_alone_is_refused() {
+    expect_refusals(
+        [
             (
                 501,
                 "Transfer-Encoding: gzip, chunked\r\n",
@@ -65,28 +78,40 @@ fn a_body_framed_in_two_ways_is_refused() {
             ),
             (
                 501,
+                "Transfer-Encoding: GZip , br,Chunked\r\n",
+                "two of them",
+            ),
+            (
+                400,
+                "Transfer-Encoding: , chunked\r\n",
+                "a list with nothing in it",
+            ),
+            (400, "Transfer-Encoding: chunked,\r\n", "and at its end"),
+            (400, "Transfer-Encoding: gzip chunked\r\n", "no list"),
+            (
+                400,
                 "Transfer-Encoding: chunked, chunked\r\n",
                 "chunked twice in one list",
             ),
             (
-                501,
+                400,
                 "Transfer-Encoding: chunked, identity\r\n",
                 "not ending in chunked",
             ),
-            (501, "Transfer-Encoding: gzip\r\n", "without an end"),
-            (501, "Transfer-Encoding: identity\r\n", "obsolete"),
-            (501, "Transfer-Encoding: xchunked\r\n", "nearly chunked"),
+            (400, "Transfer-Encoding: gzip\r\n", "without an end"),
+            (400, "Transfer-Encoding: identity\r\n", "obsolete"),
+            (400, "Transfer-Encoding: xchunked\r\n", "nearly chunked"),
             (
-                501,
+                400,
                 "Transfer-Encoding: chunked;q=1\r\n",
                 "chunked with a parameter",
             ),
             (
-                501,
+                400,
                 "Transfer-Encoding: \"chunked\"\r\n",
                 "chunked in quotes",
             ),
-            (501, "Transfer-Encoding:\r\n", "an empty coding"),
+            (400, "Transfer-Encoding:\r\n", "an empty coding"),
             (
                 400,
                 "Transfer-Encoding: \u{b}chunked\r\n",
@@ -97,13 +122,9 @@ fn a_body_framed_in_two_ways_is_refused() {
                 "Transfer-Encoding : chunked\r\n",
                 "a space before the colon",
             ),
-            (400, "Content-Length : 3\r\n", "a space before the colon"),
-            (417, "Expect: 200-ok\r\n", "an unknown expectation"),
         ]
         .map(|(status, fields, why)| (status, get(fields).into_bytes(), why)),
     );
-    let old = "POST / HTTP/1.0\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n";
-    expect_refusals([(400, old.into(), "HTTP/1.0 knew no chunks")]);
 }
 
 #[test]

@@ -105,6 +105,11 @@ fn requests_with_one_meaning_are_let_in() {
             "what browsers leave unescaped",
         ),
         (
+            line("GET /a?b=^c`\\d HTTP/1.1"),
+            Length(0),
+            "what they leave unescaped in a query alone",
+        ),
+        (
             line(&format!("GET {longest} HTTP/1.1")),
             Length(0),
             "the longest target",
