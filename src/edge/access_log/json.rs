@@ -1,7 +1,6 @@
 //! The same facts as JSON, for programs.
 
 use std::io::Write as _;
-use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -18,10 +17,9 @@ pub(super) fn push(line: &Line<'_>, mask: &Mask, text: &mut Vec<u8>) {
         Ok(host) => host.name.into_owned(),
         Err(_) => request.host.to_owned(),
     };
-    let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
     let tries: Vec<_> = line.tries().map(Tried::from).collect();
     // The one whose answer the client has got.
-    let last = line.tries().last();
+    let last = tries.last();
     let mut object = serde_json::json!({
         "time": rfc3339_now(),
         "client": line.client,
@@ -35,9 +33,9 @@ pub(super) fn push(line: &Line<'_>, mask: &Mask, text: &mut Vec<u8>) {
         "referer": mask.covered(line.referer()),
         "user_agent": line.user_agent(),
         "rt": line.took.as_secs_f64(),
-        "uct": seconds(last.and_then(Try::connected)),
-        "uhtt": seconds(last.and_then(Try::answered)),
-        "urt": seconds(last.map(Try::took)),
+        "uct": last.and_then(|last| last.uct),
+        "uhtt": last.and_then(|last| last.uhtt),
+        "urt": last.map(|last| last.urt),
         "upstream": tries,
         "request_id": line.id,
     });
