@@ -231,9 +231,14 @@ def wrk(server, url, connections=32, headers=()):
         rss=server.rss_mib())
 
 
-def h2load(bench, server, url, connections=32, streams=1, headers=()):
-    """HTTP/2, `streams` requests in flight per connection."""
+def h2load(bench, server, url, connections=32, streams=1, headers=(), rate=None, protocol="HTTP/2"):
+    """HTTP/2, or HTTP/1.1 by its name; `streams` requests in flight per connection. With `rate` no more than so
+    many requests a second on all connections together."""
     options = [option for header in headers for option in ("-H", header)]
+    if protocol != "HTTP/2":
+        options.append("--h1")
+    if rate:
+        options.append(f"--rps={rate / connections}")
     log = bench.work / "h2load.log"
     log.unlink(missing_ok=True)
     before = server.cpu_seconds()
