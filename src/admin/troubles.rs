@@ -241,7 +241,7 @@ fn limits(status: &Status) -> Vec<Trouble> {
         (
             "connections",
             Some((connections.open, connections.max)),
-            "raise server.max_connections, or find out who opens them: the access log names the clients",
+            "raise server.max_connections (and the limit of open files: `unibody doctor`), or find out who opens them: the access log names the clients",
         ),
         (
             "files",

@@ -2,7 +2,7 @@
 //!
 //! 1. Is there room for it? ([`limits`](super::limits))
 //! 2. With `server.proxy_protocol`: whose is it? ([`proxy_protocol`])
-//! 3. On a TLS listener: the handshake, within its deadline.
+//! 3. On a TLS listener: the handshake, within its deadline. Who speaks plain HTTP there is told so.
 //! 4. A CA's `tls-alpn-01` handshake ends here. HTTP/2 goes to [`http2`], everything else through the [`door`].
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -126,13 +126,18 @@ impl Connection {
         }
     }
 
-    async fn handshake(&self, socket: Socket, address: IpAddr) -> Option<Stream> {
+    async fn handshake(&self, mut socket: Socket, address: IpAddr) -> Option<Stream> {
         let snapshot = self.edge.snapshot();
         // Where TLS has just been switched off, nobody could be told so.
         let acceptor = snapshot.acceptor.as_ref()?;
         let begun = Instant::now();
-        let handshake = pin!(acceptor.tls_handshake(socket));
-        let handshake = resumption::watch(handshake);
+        let handshake = async {
+            if socket.first().await.is_some_and(begins_a_method) {
+                return Err(socket);
+            }
+            let handshake = pin!(acceptor.tls_handshake(socket));
+            Ok(resumption::watch(handshake).await)
+        };
         let handshake = timeout(snapshot.config.server.timeouts.tls_handshake, handshake);
         let stream = tokio::select! {
             biased;
@@ -141,17 +146,26 @@ impl Connection {
             () = self.farewell.reached(Stage::Leaving) => return None,
         };
         match stream {
-            Ok((Ok(stream), is_resumed)) => {
+            Ok(Ok((Ok(stream), is_resumed))) => {
                 let digest = stream.ssl_digest();
                 let version = digest.as_ref().map_or("", |digest| &*digest.version);
                 self.cells()
                     .shook_hands(version, is_resumed, begun.elapsed());
                 Some(Box::new(stream))
             }
-            Ok((Err(error), _)) => {
+            Ok(Ok((Err(error), _))) => {
                 self.cells().handshake_failed(HandshakeFailed::Failed);
                 // Scanners fail handshakes all day: not worth a line each.
                 tracing::debug!(client = %address, %error, "TLS handshake failed");
+                None
+            }
+            Ok(Err(plain)) => {
+                self.cells().handshake_failed(HandshakeFailed::Failed);
+                let peer = Peer {
+                    tls: false,
+                    ..self.peer(address)
+                };
+                door::refuse_plain(&self.edge, Box::new(plain), &peer).await;
                 None
             }
             Err(_) => {
@@ -180,10 +194,7 @@ impl Connection {
         let server = &snapshot.config.server;
         let is_proxy = is_trusted(address, &server.trusted_proxies);
         Caps {
-            total: self
-                .edge
-                .connections
-                .room(server.max_connections, !snapshot.upstreams.is_empty()),
+            total: self.edge.room(),
             per_network: (!is_proxy).then_some(server.max_connections_per_ip),
         }
     }
@@ -193,11 +204,19 @@ impl Connection {
         match full {
             Full::Total { first: false } => {}
             // One line, however many clients come meanwhile.
-            Full::Total { first: true } => tracing::warn!(
-                client = %address,
-                open = self.edge.connections.open(),
-                "connections are refused until others end: server.max_connections is reached"
-            ),
+            Full::Total { first: true } => {
+                let wished = self.edge.snapshot().config.server.max_connections;
+                let open = self.edge.connections.open();
+                let limit = if open < wished {
+                    "more would leave no open files for the rest (LimitNOFILE, `ulimit -n`)"
+                } else {
+                    "server.max_connections is reached"
+                };
+                tracing::warn!(
+                    client = %address, open,
+                    "connections are refused until others end: {limit}"
+                );
+            }
             Full::Network => tracing::debug!(
                 client = %address,
                 "connection refused: server.max_connections_per_ip is reached"
@@ -214,6 +233,12 @@ pub(super) fn farewell_of(session: &Session) -> Option<Arc<Farewell>> {
         Some(stream) => door::farewell_of(stream).cloned(),
         None => http2::farewell_of(session.digest()?).cloned(),
     }
+}
+
+/// Whether a connection that begins with `byte` speaks HTTP, and not TLS (whose first byte is 22: RFC 8446,
+/// section 5.1).
+fn begins_a_method(byte: u8) -> bool {
+    byte.is_ascii_uppercase()
 }
 
 fn peer_address(stream: &(impl GetSocketDigest + ?Sized)) -> IpAddr {

@@ -40,6 +40,12 @@ impl Figures {
         self.0.measures.running()
     }
 
+    /// How many connections there may be.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.0.room()
+    }
+
     /// What the connections of plain listeners were, and those of TLS listeners.
     #[must_use]
     pub fn connections(&self) -> [ConnectionFigures; 2] {
@@ -64,8 +70,10 @@ impl Figures {
             .map(|(route, cells)| RouteFigures {
                 is_app: matches!(route.action, Action::App),
                 is_files: matches!(route.action, Action::Files(_)),
-                upstream: match &route.action {
-                    Action::Upstream { upstream, .. } => Some(upstream.name.clone()),
+                upstream: match (&route.action, &route.fallback) {
+                    (Action::Upstream { upstream, .. }, _) | (_, Some(upstream)) => {
+                        Some(upstream.name.clone())
+                    }
                     _ => None,
                 },
                 ..cells.read()

@@ -317,6 +317,14 @@ impl Edge {
         self.snapshot.load_full()
     }
 
+    /// How many connections there may be: as many as are wished for, or as open files allow.
+    pub(crate) fn room(&self) -> usize {
+        let snapshot = self.snapshot.load();
+        let wished = snapshot.config.server.max_connections;
+        self.connections
+            .room(wished, !snapshot.upstreams.is_empty())
+    }
+
     pub(crate) fn timeouts(&self) -> Timeouts {
         self.snapshot.load().config.server.timeouts
     }

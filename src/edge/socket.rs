@@ -9,6 +9,7 @@
 //! - **a reader that had its own buffer filled gets what follows out of a larger one**: rustls takes 4 KiB
 //!   at a time, and an upload would cost four times the system calls.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -55,6 +56,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             is_busy: false,
             written: BytesMut::new(),
         }
+    }
+
+    /// Waits for the first byte, which stays to be read; `None` where none comes.
+    pub(super) async fn first(&mut self) -> Option<u8> {
+        poll_fn(|context| self.poll_fill(context)).await.ok()?;
+        self.read.first().copied()
     }
 
     /// Fills our own buffer; without anything to read it takes no space.

@@ -321,12 +321,46 @@ fn a_client_that_does_not_shake_hands_is_cut_off() {
 }
 
 #[test]
-fn a_client_that_speaks_no_tls_gets_no_answer_in_the_clear() {
-    let server = Server::start();
-    let mut raw = Raw::connect(server.https.unwrap());
-    raw.send("GET /api HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let said = raw.read_to_end();
-    assert!(!said.starts_with(b"HTTP"), "{said:?}");
+fn a_client_that_speaks_plain_http_learns_that_and_nothing_else() {
+    let server = Setup::new().config("[tls]\nhsts = \"180 days\"\n").start();
+    let ask = |pieces: &[&str]| {
+        let mut raw = Raw::connect(server.https.unwrap());
+        for piece in pieces {
+            raw.send(piece);
+        }
+        String::from_utf8(raw.read_to_end()).unwrap()
+    };
+    let get = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for pieces in [
+        &[get][..],
+        &["G", "ET /healthz HTTP/1.1\r\nHost: localhost\r\n", "\r\n"],
+        // No better request gets another answer.
+        &["POST /api/notes HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"],
+        &["GET / HTTP/1.1\nHost: a\n\n"],
+        &[get, get],
+    ] {
+        let said = ask(pieces);
+        assert!(said.starts_with("HTTP/1.1 400 "), "{pieces:?}: {said}");
+        assert!(said.contains("ask with https://"), "{pieces:?}: {said}");
+        assert!(said.contains("Connection: close"), "{pieces:?}: {said}");
+        assert_eq!(said.matches("HTTP/1.1 ").count(), 1, "{pieces:?}: {said}");
+        // Nobody believes it of a connection that anyone could have written to (RFC 6797, section 8.1).
+        let said = said.to_lowercase();
+        assert!(!said.contains("strict-transport-security"), "{said}");
+    }
+    let head = ask(&["HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n"]);
+    assert!(
+        head.starts_with("HTTP/1.1 400 ") && head.ends_with("\r\n\r\n"),
+        "{head}"
+    );
+
+    // Who speaks something else is told in TLS: an alert (RFC 8446, section 6), and nothing in the clear.
+    for bytes in [&b"\x00\x01\x02\x03\x04\x05"[..], b"get / HTTP/1.1\r\n\r\n"] {
+        let mut raw = Raw::connect(server.https.unwrap());
+        raw.send(bytes);
+        let said = raw.read_to_end();
+        assert_eq!(said.first(), Some(&21), "{said:?}");
+    }
 }
 
 #[test]

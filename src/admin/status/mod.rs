@@ -75,7 +75,7 @@ pub struct Status {
 pub struct Connections {
     /// Open now.
     pub open: u64,
-    /// `server.max_connections`.
+    /// How many there may be: `server.max_connections`, or fewer where open files allow no more.
     pub max: u64,
 }
 
@@ -114,7 +114,7 @@ pub(super) async fn status(shared: &Shared) -> Status {
         },
         connections: Connections {
             open: sampler::connections(&subject.edge),
-            max: count(subject.config.server.max_connections),
+            max: count(subject.edge.room()),
         },
         process: Process {
             memory: process::memory(),

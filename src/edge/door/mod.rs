@@ -132,6 +132,32 @@ pub(super) async fn serve(
     wire.shutdown().await;
 }
 
+/// Answers the first request on `stream` with 400, whatever it is: it came without encryption to a port
+/// for HTTPS.
+pub(super) async fn refuse_plain(edge: &Edge, stream: Stream, peer: &Peer) {
+    let mut waiting = Waiting {
+        deadline: Deadline::new(),
+        leaving: pin!(peer.farewell.reached(Stage::Leaving)),
+    };
+    let write_idle = edge.timeouts().write_idle;
+    let mut wire = Wire::new(stream, write_idle, peer.farewell.clone());
+    // Read as always, so that the answer fits the method and no unread byte costs the client the answer.
+    if let Next::Close = next_head(&mut wire, edge, &mut waiting).await {
+        return;
+    }
+    let reason = if wire.ahead().starts_with(b"PROXY ") {
+        "the PROXY protocol is not expected here: server.proxy_protocol"
+    } else {
+        "plain HTTP was sent to the HTTPS port: ask with https://"
+    };
+    let refusal = Refusal {
+        status: StatusCode::BAD_REQUEST,
+        reason,
+    };
+    refusal::answer(&mut wire, edge, peer, refusal).await;
+    wire.close_and_listen().await;
+}
+
 enum Next {
     Head(Head),
     Refuse(Refusal),

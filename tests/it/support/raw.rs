@@ -58,7 +58,12 @@ impl Raw {
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         // A reset after the answer is an end too; what came before it counts.
-        let _ = self.0.read_to_end(&mut bytes);
+        if let Err(error) = self.0.read_to_end(&mut bytes)
+            && matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+        {
+            let said = String::from_utf8_lossy(&bytes);
+            panic!("the connection is open after {PATIENCE:?} of silence; it said {said:?}");
+        }
         bytes
     }
 
