@@ -80,6 +80,10 @@ impl AccessLog {
         }
     }
 
+    pub(crate) fn is_off(&self) -> bool {
+        self.format == AccessFormat::Off
+    }
+
     pub(crate) fn write(&self, line: &Line<'_>) {
         LINE.with_borrow_mut(|text| {
             text.clear();

@@ -17,6 +17,10 @@ use crate::edge::access_log::Line;
 use crate::edge::connection::Peer;
 use crate::edge::security_headers::SecurityHeaders;
 use crate::edge::{Edge, error_page, request_id};
+use crate::telemetry::Tally;
+
+/// Scanners send these all day; each is counted, and the first few of a minute stand in the access log.
+static REFUSED: Tally = Tally::new("request heads were refused", 10);
 
 /// Tells the client why, and writes the access log's line.
 pub(super) async fn answer(wire: &mut Wire, edge: &Edge, peer: &Peer, refusal: Refusal) {
@@ -44,7 +48,11 @@ pub(super) async fn answer(wire: &mut Wire, edge: &Edge, peer: &Peer, refusal: R
         }
     }
     edge.measures.refused(refusal.status);
-    edge.access_log.load().write(&Line::refused(
+    let log = edge.access_log.load();
+    if log.is_off() || !REFUSED.count(|| format!("{}: {}", peer.address, refusal.reason)) {
+        return;
+    }
+    log.write(&Line::refused(
         peer,
         refusal.status,
         sent,
