@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use super::{Failure, Outcome};
 use crate::certificates::Certificates;
 use crate::certificates::acme::inspect;
-use crate::config::{Acme, Config, Database as Settings, Secret, TlsMode};
+use crate::config::{Acme, Config, Database as Settings, Secret, TlsMode, UpstreamServer};
 use crate::database::{Database, embedded};
 
 pub(super) const HELP: &str = "\
@@ -37,6 +37,11 @@ pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
             eprintln!("unibody: no files are served at {path}: there is no {directory}");
         }
     }
+    for (upstream, server) in circular(&config) {
+        eprintln!(
+            "unibody: upstream {upstream}: {server} is where this server listens itself, so its requests come back to it"
+        );
+    }
     if wrong.is_empty() {
         println!("everything is in order");
         return Ok(());
@@ -64,6 +69,19 @@ fn offline(config: &Config) -> Vec<anyhow::Error> {
         .into_iter()
         .filter_map(Result::err)
         .collect()
+}
+
+/// Servers of upstreams that are our own listeners, by the name of their upstream.
+fn circular(config: &Config) -> Vec<(&str, &UpstreamServer)> {
+    let listeners = || config.server.http.iter().chain(&config.server.https);
+    let is_ours = |server: &&UpstreamServer| listeners().any(|it| server.address.leads_to(*it));
+    let mut found = Vec::new();
+    for upstream in config.upstreams.values() {
+        let servers = upstream.servers.iter().filter(is_ours);
+        found.extend(servers.map(|server| (upstream.name.as_str(), server)));
+    }
+    found.sort_by_key(|(name, _)| *name);
+    found
 }
 
 /// What the others say who are needed.

@@ -70,8 +70,13 @@ impl Environment {
                 rest = after;
             } else if rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
                 let name = leading_name(rest);
+                let of_nginx = match name {
+                    "host" | "http_host" => "; what nginx means by it is {host}, in a redirect",
+                    "uri" | "request_uri" => "; what nginx means by it is {path}, in a redirect",
+                    _ => "",
+                };
                 wrong.push(format!(
-                    "write ${{{name}}} for the variable, or $${name} for a dollar"
+                    "write ${{{name}}} for the variable, or $${name} for a dollar{of_nginx}"
                 ));
             } else {
                 filled.push('$');
@@ -179,6 +184,7 @@ mod tests {
             ("${1A}", "${NAME}", 1),
             ("${A-b}", "${NAME}", 1),
             ("pass$word", "write ${word}", 1),
+            ("https://$host$request_uri", "by it is {host}", 2),
         ] {
             let wrong = Environment::empty().fill_in(text).expect_err(text);
             assert_eq!(wrong.len(), count, "{text}");

@@ -239,6 +239,7 @@ static ROUTE: Table = Table {
         optional("spa"),
         optional("cache_control"),
         optional("immutable"),
+        optional("fallback"),
         optional("upstream"),
         optional("strip_prefix"),
         optional("rewrite"),

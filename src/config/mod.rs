@@ -64,7 +64,7 @@ pub use server::{Server, Timeouts};
 pub use telemetry::{CollectorHeaders, Telemetry};
 pub use tls::{Tls, TlsFiles, TlsMode, TlsVersion, UnknownNames};
 pub use upstreams::{
-    Balance, CaFile, ExpectedStatus, HealthCheck, MOST_RETRIES, Upstream, UpstreamAddress,
+    Balance, CaFile, ExpectedStatus, HealthCheck, MOST_RETRIES, Share, Upstream, UpstreamAddress,
     UpstreamProtocol, UpstreamServer,
 };
 pub use values::{HostPattern, Mask, MediaPattern, PathPattern, Secret};

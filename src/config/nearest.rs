@@ -78,7 +78,7 @@ const OF_NGINX: [(&str, &str); 24] = [
     ("server_name", "hosts of [server], or host of a [[route]]"),
     ("ssl_certificate", "cert of a [[tls.files]]"),
     ("ssl_certificate_key", "key of a [[tls.files]]"),
-    ("try_files", "files and spa of a [[route]]"),
+    ("try_files", "files of a [[route]], with spa or fallback"),
 ];
 
 /// The candidate that `name` most likely means, if any is near enough.

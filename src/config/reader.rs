@@ -251,7 +251,13 @@ impl<'a> Section<'a> {
             return None;
         };
         let Some(table) = node.value.get_ref().as_table() else {
-            node.wrong_type(&format!("a table, [{}]", node.path));
+            let inline = match self.below(key).keys {
+                [first, ..] if node.path.contains('.') => {
+                    format!(" or {key} = {{ {} = … }}", first.name)
+                }
+                _ => String::new(),
+            };
+            node.wrong_type(&format!("a table, [{}]{inline}", node.path));
             return None;
         };
         Some(Self::open(

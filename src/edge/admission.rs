@@ -21,13 +21,13 @@ use super::compression::{self, Compression};
 use super::exchange::Exchange;
 use super::host_name::{self, HostName};
 use super::message::content_length;
+use super::message::says_close;
 use super::policy::Asked;
 use super::reply::{self, Answer};
 use super::route::PreparedRoute;
 use super::security_headers::SecurityHeaders;
 use super::trace::{self, Trace};
 use super::{door, plain_http, request_id, request_path};
-use crate::config::Action;
 use crate::telemetry::request;
 use crate::telemetry::traces::{Incoming, Tracer};
 
@@ -106,6 +106,9 @@ pub(super) fn open(session: &mut Session, exchange: &mut Exchange, tracer: Optio
     exchange.tls = session
         .digest()
         .is_some_and(|digest| digest.ssl_digest.is_some());
+    if says_close(&session.req_header().headers) {
+        session.set_keepalive(None);
+    }
     let head = session.as_downstream().req_header();
     let trusted = &exchange.snapshot.config.server.trusted_proxies;
     let caller = Caller::identify(peer_address(session), exchange.tls, &head.headers, trusted);
@@ -239,10 +242,7 @@ fn find_route(
 fn arm_modules(session: &mut Session, exchange: &Exchange, route: &Arc<PreparedRoute>) {
     let head = session.as_downstream().req_header();
     let encoders = exchange.snapshot.encoders.clone();
-    let mut request = compression::Request::new(head, route.route().compress, encoders);
-    if matches!(route.route().action, Action::Files(_)) {
-        request = request.of_public();
-    }
+    let request = compression::Request::new(head, route.route().compress, encoders);
     let modules = &mut session.downstream_modules_ctx;
     // What the cache asks for itself has no client to be compressed for.
     if session.subrequest_ctx.is_none()

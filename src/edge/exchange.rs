@@ -13,9 +13,9 @@ use super::freshness::Freshness;
 use super::measure::{RouteCells, Running};
 use super::request_id::{self, X_REQUEST_ID};
 use super::route::PreparedRoute;
-use super::snapshot::{Destination, Snapshot};
+use super::snapshot::Snapshot;
 use super::trace::{TRACEPARENT, Trace};
-use super::upstream::Tries;
+use super::upstream::{Forward, Tries};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -23,6 +23,10 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// What is known about a request while it is answered.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and every combination can be"
+)]
 pub(crate) struct Exchange {
     /// The configuration this request keeps to its end.
     pub(crate) snapshot: Arc<Snapshot>,
@@ -53,6 +57,8 @@ pub(crate) struct Exchange {
     pub(crate) forwarded: Option<u64>,
     /// How long the connection may be kept, in seconds, as it was before an interim answer.
     pub(crate) keepalive: Option<u64>,
+    /// Whether the connection is to be closed when all is said of the request.
+    pub(crate) ends_connection: bool,
     /// The servers of an upstream that were asked.
     pub(crate) tries: Tries,
     /// What the cache is asked; `None` where the route has none.
@@ -84,6 +90,7 @@ impl Exchange {
             max_body,
             forwarded: None,
             keepalive: None,
+            ends_connection: false,
             tries: Tries::default(),
             look: None,
             events: None,
@@ -98,9 +105,9 @@ impl Exchange {
         events.is_some_and(|events| events.has_ended())
     }
 
-    /// What answers the request, once it is routed.
-    pub(crate) fn destination(&self) -> Option<&Destination> {
-        self.snapshot.destination(self.route.as_deref())
+    /// Where the request goes if it isn't answered here, once it is routed.
+    pub(crate) fn forward(&self) -> Option<&Forward> {
+        self.snapshot.forward(self.route.as_deref())
     }
 
     /// Where the request is counted, once it is routed.

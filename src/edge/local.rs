@@ -39,7 +39,7 @@ impl Proxy {
                 bridge::answer(session, exchange, &self.edge).await?;
                 return Ok(true);
             }
-            Destination::Files(files) => {
+            Destination::Files(files, fallback) => {
                 let head = session.req_header();
                 let rest = route.rest(head.uri.path());
                 // One slash: what another one begins is an empty segment, which names no file.
@@ -47,13 +47,14 @@ impl Proxy {
                 let answered = files
                     .answer(&head.method, &head.headers, &head.uri, rest)
                     .await;
+                if fallback.is_some() && is_of_no_file(answered.answer.status()) {
+                    return Ok(false);
+                }
                 exchange.freshness = answered.freshness;
                 snapshot
                     .cells(route)
                     .answered_from_file(answered.is_from_memory);
-                if answered.is_incompressible {
-                    disarm_compression(session);
-                }
+                prepare_compression(session, answered.is_incompressible);
                 answered.answer
             }
             Destination::Redirect(redirect) => {
@@ -108,8 +109,23 @@ impl Proxy {
     }
 }
 
-fn disarm_compression(session: &mut Session) {
+/// Whether an answer of `status` says that there is no such file: no name of one, no method for one.
+fn is_of_no_file(status: StatusCode) -> bool {
+    [
+        StatusCode::BAD_REQUEST,
+        StatusCode::NOT_FOUND,
+        StatusCode::METHOD_NOT_ALLOWED,
+    ]
+    .contains(&status)
+}
+
+/// What compression has to know of a file.
+fn prepare_compression(session: &mut Session, is_incompressible: bool) {
     if let Some(compression) = session.downstream_modules_ctx.get_mut::<Compression>() {
-        compression.disarm();
+        if is_incompressible {
+            compression.disarm();
+        } else {
+            compression.is_of_public();
+        }
     }
 }

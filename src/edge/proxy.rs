@@ -37,12 +37,11 @@ use super::compression::Compression;
 use super::connection::farewell_of;
 use super::event_stream::EventStream;
 use super::exchange::Exchange;
-use super::message::{content_length, is_interim};
+use super::message::{asks_for_websocket, content_length, is_interim};
 use super::outgoing::Changes;
 use super::ready::{self, Recorder};
 use super::reply;
 use super::security_headers::SecurityHeaders;
-use super::snapshot::Destination;
 use super::upstream::{self, Sent, Try, Wish};
 use super::{Edge, admission, cache, door, http2, rewrite};
 use crate::telemetry::Tally;
@@ -140,13 +139,13 @@ impl ProxyHttp for Proxy {
     ) -> bool {
         match (error, &mut exchange.look) {
             (Some(error), _) => {
-                let status = match error.etype() {
-                    ErrorType::HTTPStatus(status) => *status,
-                    _ => 502,
-                };
                 // RFC 5861, section 4.
                 let is_excused = *error.esource() == ErrorSource::Upstream
-                    && [500, 502, 503, 504].contains(&status);
+                    && match error.etype() {
+                        ErrorType::HTTPStatus(status) => matches!(status, 500 | 502 | 503 | 504),
+                        _ => true,
+                    };
+                let error = upstream::Told(error);
                 if is_excused && STALE.count(|| error.to_string()) {
                     tracing::warn!(%error, "a stale answer is given");
                 }
@@ -181,9 +180,10 @@ impl ProxyHttp for Proxy {
         let snapshot = exchange.snapshot.clone();
         // What another server was sent is sent again.
         exchange.forwarded = None;
-        match snapshot.destination(exchange.route.as_deref()) {
-            Some(Destination::Upstream(forward)) => {
-                let wish = Wish::of(&session.req_header().headers, session.is_upgrade_req());
+        match snapshot.forward(exchange.route.as_deref()) {
+            Some(forward) => {
+                let head = session.req_header();
+                let wish = Wish::of(&head.headers, asks_for_websocket(head));
                 exchange.events = match wish {
                     Wish::EventStream if session.req_header().method == Method::GET => {
                         farewell_of(session).map(EventStream::awaited)
@@ -198,7 +198,7 @@ impl ProxyHttp for Proxy {
                 }
                 Ok(peer)
             }
-            _ => Err(Error::explain(
+            None => Err(Error::explain(
                 ErrorType::InternalError,
                 "the route has no upstream",
             )),
@@ -228,11 +228,11 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         let peer = admission::peer_address(session);
         // First, so that a route may say otherwise.
-        if let Some(Destination::Upstream(forward)) = exchange.destination() {
+        if let Some(forward) = exchange.forward() {
             forward.rewrite(request)?;
         }
         if let Some(look) = &exchange.look {
-            look.prepare(request, exchange.trusted_peer)?;
+            look.prepare(request)?;
         }
         Changes::of(exchange, peer, &session.req_header().headers).apply(request)?;
         if let Some(template) = exchange
@@ -269,6 +269,11 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
         reused: bool,
     ) -> Box<Error> {
+        // It was we who have broken it.
+        if exchange.events_have_ended() {
+            error.set_retry(false);
+            return error;
+        }
         let sent = Sent {
             reused,
             body: exchange.forwarded.is_some(),
@@ -285,7 +290,8 @@ impl ProxyHttp for Proxy {
         _: bool,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        if session.as_mut().is_body_empty() {
+        // What a WebSocket says is no body, and has no end.
+        if session.as_downstream().was_upgraded() || session.as_mut().is_body_empty() {
             return Ok(());
         }
         // An empty one has an end too, where it comes in chunks.
@@ -327,8 +333,9 @@ impl ProxyHttp for Proxy {
         if let Some(plan) = exchange.snapshot.cache(exchange.route.as_deref()) {
             cache::invalidate(self.edge.cache, plan, session, exchange, response.status);
         }
-        if door::is_last_answer(session) {
-            session.set_keepalive(None);
+        // Either side of a WebSocket may be silent for as long as the upstream's `stream_timeout` says.
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            session.set_read_timeout(None);
         }
         Ok(())
     }
@@ -369,7 +376,9 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
     ) -> Result<()> {
         // The end of the connection is that of such a body.
-        if door::is_http_10(session) && !response.headers.contains_key(header::CONTENT_LENGTH) {
+        let ends_with_it =
+            door::is_http_10(session) && !response.headers.contains_key(header::CONTENT_LENGTH);
+        if ends_with_it || door::is_last_answer(session) {
             session.set_keepalive(None);
         }
         if let Some(look) = &mut exchange.look
@@ -388,7 +397,7 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
     ) -> FailToProxy {
         if exchange.events_have_ended() && session.write_response_body(None, true).await.is_ok() {
-            session.shutdown().await;
+            exchange.ends_connection = true;
             return FailToProxy {
                 error_code: StatusCode::OK.as_u16(),
                 can_reuse_downstream: false,
@@ -402,6 +411,7 @@ impl ProxyHttp for Proxy {
             session.set_keepalive(None);
             if status.is_server_error() {
                 let servers = exchange.tries.servers();
+                let error = upstream::Told(error);
                 if FAILED.count(|| format!("{servers}: {error}")) {
                     tracing::warn!(servers, %error, "request failed");
                 }
@@ -410,9 +420,7 @@ impl ProxyHttp for Proxy {
             let _ = reply::send(session, exchange, reply::empty(status)).await;
         }
         // What was begun and can't be finished must not end in order where that means "finished".
-        if !(breaks_off && door::misleads(session)) {
-            session.shutdown().await;
-        }
+        exchange.ends_connection = !(breaks_off && door::misleads(session));
         FailToProxy {
             error_code: status.map_or(0, |status| status.as_u16()),
             can_reuse_downstream: false,
@@ -432,6 +440,7 @@ impl ProxyHttp for Proxy {
         if let Some(outcome) = exchange.look.as_ref().and_then(|look| look.outcome()) {
             self.edge.cache.note(outcome);
         }
+        exchange.tries.end();
         let line = Line::answered(session, exchange, error);
         self.edge.access_log.load().write(&line);
         self.edge.measures.ended(session, exchange, &line);
@@ -444,6 +453,10 @@ impl ProxyHttp for Proxy {
         }
         if error.is_none() || has_all(session, body_bytes) {
             http2::linger(session, exchange.max_body).await;
+        }
+        // The client may be listened to for a while: that is no part of the request.
+        if exchange.ends_connection {
+            session.shutdown().await;
         }
     }
 

@@ -216,6 +216,7 @@ mod tests {
             policy: crate::config::RoutePolicy::default(),
             request_headers: crate::config::RequestHeaders::default(),
             rewrite: None,
+            fallback: None,
             max_body: None,
             compress: None,
             set_headers: set,

@@ -69,7 +69,8 @@ pub(super) struct Surroundings<'a> {
 /// What answers a route's requests.
 pub(crate) enum Destination {
     App,
-    Files(StaticFiles),
+    /// Files, and where what is none of them goes.
+    Files(StaticFiles, Option<Forward>),
     Upstream(Forward),
     Redirect(Redirect),
     Respond(Respond),
@@ -153,7 +154,7 @@ impl Snapshot {
         }
         let mut routes = self.config.routes.iter().zip(&self.destinations);
         routes.find_map(|(route, destination)| match (&route.action, destination) {
-            (Action::Files(known), Destination::Files(same))
+            (Action::Files(known), Destination::Files(same, _))
                 if known == files && route.compress == compress =>
             {
                 Some(same.clone())
@@ -171,9 +172,12 @@ impl Snapshot {
         }
     }
 
-    /// What answers the requests of `route`.
-    pub(crate) fn destination(&self, route: Option<&PreparedRoute>) -> Option<&Destination> {
-        route.map(|route| &self.destinations[route.index()])
+    /// Where the requests of `route` go that are not answered here.
+    pub(crate) fn forward(&self, route: Option<&PreparedRoute>) -> Option<&Forward> {
+        match &self.destinations[route?.index()] {
+            Destination::Upstream(forward) | Destination::Files(_, Some(forward)) => Some(forward),
+            _ => None,
+        }
     }
 
     /// Where the requests of `route` are counted.
@@ -224,7 +228,11 @@ fn prepare(
     }
     Ok(match &route.action {
         Action::App => Destination::App,
-        Action::Files(files) => Destination::Files(open(files, route.compress)?),
+        Action::Files(files) => {
+            let fallback = route.fallback.as_ref();
+            let fallback = fallback.map(|it| Forward::new(upstreams[&it.name].clone(), None));
+            Destination::Files(open(files, route.compress)?, fallback)
+        }
         Action::Upstream {
             upstream,
             strip_prefix,

@@ -32,6 +32,20 @@ fn it_says_which_files_of_the_notes_app_will_not_be_served() {
 }
 
 #[test]
+fn it_says_which_upstreams_lead_back_here() {
+    let directory = with_config(
+        "[server]\nhttp = [\":8080\"]\nhttps = []\n[tls]\nmode = \"off\"\n\
+         [[upstream]]\nname = \"app\"\nservers = [\"127.0.0.1:3000\", \"localhost:8080\"]\n\
+         [[route]]\npath = \"/\"\nupstream = \"app\"\n",
+    );
+    let said = unibody(directory.path(), &["check"], &[]).assert_status(0);
+    assert_eq!(
+        said.stderr,
+        "unibody: upstream app: http://localhost:8080 is where this server listens itself, so its requests come back to it\n"
+    );
+}
+
+#[test]
 fn a_ca_file_that_holds_no_certificates_is_wrong() {
     let database = TestDatabase::new();
     let url = [("DATABASE_URL", database.url.as_str())];

@@ -6,6 +6,7 @@ mod faults;
 mod grpc;
 mod headers;
 mod http10;
+mod names;
 mod nginx;
 mod servers;
 mod several;

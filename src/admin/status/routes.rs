@@ -54,7 +54,13 @@ impl Route {
             path: route.path.to_string(),
             action: match &route.action {
                 Action::App => "app".to_owned(),
-                Action::Files(files) => format!("files {}", files.root.display()),
+                Action::Files(files) => match &route.fallback {
+                    None => format!("files {}", files.root.display()),
+                    Some(upstream) => {
+                        let files = files.root.display();
+                        format!("files {files}, else upstream {}", upstream.name)
+                    }
+                },
                 Action::Upstream { upstream, .. } => format!("upstream {}", upstream.name),
                 Action::Redirect { to, .. } => format!("redirect {}", mask.covered(to)),
                 Action::Respond { status, .. } => format!("respond {}", status.as_u16()),

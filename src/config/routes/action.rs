@@ -7,7 +7,6 @@ use http::{HeaderValue, StatusCode};
 use super::cache::{self, Cache};
 use super::files::{self, Files};
 use crate::config::nearest::nearest;
-use crate::config::node::Node;
 use crate::config::printer::{Printer, shown};
 use crate::config::read::{boolean, header_value, integer, string, text};
 use crate::config::reader::Section;
@@ -76,6 +75,7 @@ pub(super) fn action(
         ("spa", "files"),
         ("cache_control", "files"),
         ("immutable", "files"),
+        ("fallback", "files"),
         ("strip_prefix", "upstream"),
         ("rewrite", "upstream"),
         ("cache", "upstream"),
@@ -83,6 +83,12 @@ pub(super) fn action(
         if section.has(key) && !section.has(owner) {
             section.note_combination_at(key, &format!("belongs to a route with {owner}"));
         }
+    }
+    if section.has("spa") && section.has("fallback") {
+        section.note_combination_at(
+            "fallback",
+            "spa answers unknown paths already; keep one of them",
+        );
     }
     // All are read, also of a route with two, so that each is checked.
     let app = section.optional("app", |node| {
@@ -137,12 +143,13 @@ pub(super) fn print(out: &mut Printer, action: &Action) {
     }
 }
 
-fn upstream_action(
+/// The upstream whose name stands at `key`.
+pub(super) fn named(
     section: &Section<'_>,
+    key: &str,
     upstreams: &Upstreams,
-    path: Option<&PathPattern>,
-) -> Option<Action> {
-    let named = |node: &Node<'_>| {
+) -> Option<Arc<Upstream>> {
+    section.optional(key, |node| {
         let name = string(node)?;
         let upstream = upstreams.get(&name);
         // It may stand in the piece that could not be read.
@@ -154,8 +161,15 @@ fn upstream_action(
             node.wrong(&format!("no upstream has this name; {hint}"));
         }
         upstream.cloned()
-    };
-    let upstream = section.optional("upstream", named);
+    })
+}
+
+fn upstream_action(
+    section: &Section<'_>,
+    upstreams: &Upstreams,
+    path: Option<&PathPattern>,
+) -> Option<Action> {
+    let upstream = named(section, "upstream", upstreams);
     let strip_prefix = section.optional("strip_prefix", |node| {
         let prefix = text(strip_prefix)(node)?;
         let (PathPattern::Prefix(whole) | PathPattern::Exact(whole)) = path?;

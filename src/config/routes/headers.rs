@@ -25,16 +25,21 @@ pub(super) fn request_headers(route: &Section<'_>) -> RequestHeaders {
     let section = route.table("request_headers");
     let (set, remove) = headers(&section, "route.request_headers");
     for name in set.iter().map(|(name, _)| name).chain(&remove) {
-        if [header::HOST, header::EXPECT].contains(name) {
-            let what = format!(
-                "route.request_headers: {name} says how the request is sent on; it cannot be changed here"
-            );
-            section.note_combination(what);
-        }
+        let why = if name == header::HOST {
+            "host is kept as it came; host of the [[upstream]] sends another"
+        } else if name == header::EXPECT {
+            "expect says how the request is sent on; it cannot be changed here"
+        } else {
+            continue;
+        };
+        section.note_combination(format!("route.request_headers: {why}"));
     }
-    let is_sent_on = route.has("app") || route.has("upstream");
+    let is_sent_on = ["app", "upstream", "fallback"]
+        .into_iter()
+        .any(|key| route.has(key));
     if route.has("request_headers") && !is_sent_on {
-        route.note_combination_at("request_headers", "belongs to a route with app or upstream");
+        let what = "belongs to a route with app, upstream or fallback";
+        route.note_combination_at("request_headers", what);
     }
     RequestHeaders {
         set,

@@ -8,6 +8,7 @@ mod headers;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
@@ -19,7 +20,7 @@ use super::policy::{RateLimits, policy};
 use super::printer::{Printer, Secrets, quoted};
 use super::read::{body_size, boolean, text};
 use super::reader::Section;
-use super::upstreams::Upstreams;
+use super::upstreams::{Upstream, Upstreams};
 use super::values::print_size;
 use super::{HostPattern, PasswordHash, PathPattern, RoutePolicy};
 
@@ -38,6 +39,8 @@ pub struct Route {
     pub request_headers: RequestHeaders,
     /// The path as the upstream sees it, after `strip_prefix`; `{path}` stands for what it was.
     pub rewrite: Option<String>,
+    /// The upstream that is asked for what is none of the route's files.
+    pub fallback: Option<Arc<Upstream>>,
     /// Largest request body in bytes, where it differs from the server's.
     pub max_body: Option<u64>,
     /// Whether answers are compressed: `None` leaves it to the general rules.
@@ -61,6 +64,7 @@ impl Route {
             policy: RoutePolicy::default(),
             request_headers: RequestHeaders::default(),
             rewrite: None,
+            fallback: None,
             max_body: None,
             compress: None,
             set_headers: Vec::new(),
@@ -138,6 +142,7 @@ fn route(
         headers::headers(&section.table("headers"), "route.headers");
     let request_headers = headers::request_headers(section);
     let rewrite = section.optional("rewrite", text(rewrite));
+    let fallback = action::named(section, "fallback", upstreams);
     let max_body = section.optional("max_body", body_size);
     let compress = section.optional("compress", boolean);
     if let Some(host) = &host
@@ -149,10 +154,21 @@ fn route(
         );
         section.note_combination_at("host", &what);
     }
+    if let (Some(PathPattern::Exact(path)), Some(Action::Files(files))) = (&path, &action)
+        && let Some((_, file)) = path.rsplit_once('/')
+        && !file.is_empty()
+        && files.spa.is_none()
+    {
+        let what = format!(
+            "after an exact path nothing is left to look for in the directory; name the file that answers it: spa = \"{file}\""
+        );
+        section.note_combination_at("files", &what);
+    }
     Some(Route {
         policy,
         request_headers,
         rewrite,
+        fallback,
         max_body,
         compress,
         set_headers,
@@ -194,6 +210,9 @@ pub(super) fn print(out: &mut Printer, route: &Route) {
     action::print(out, &route.action);
     if let Some(rewrite) = &route.rewrite {
         out.text("rewrite", rewrite);
+    }
+    if let Some(fallback) = &route.fallback {
+        out.text("fallback", &fallback.name);
     }
     headers::print(out, &route.request_headers);
     if !route.remove_headers.is_empty() {

@@ -34,7 +34,7 @@ name = "b"
 servers = ["unix:/run/b.sock", "h2c://[::1]:1"]
 [[upstream]]
 name = "a"
-servers = ["https://a:1 weight=5", "h2://a"]
+servers = ["https://a:1 weight=5", "h2://a backup"]
 balance = "least-connections"
 host = "a.internal:8080"
 server_name = "a.internal"
@@ -74,6 +74,10 @@ files = "public"
 spa = "index.html"
 cache_control = "no-cache"
 immutable = true
+[[route]]
+path = "/fall"
+files = "public"
+fallback = "a"
 [[route]]
 path = "/old"
 redirect = { to = "https://{host}{path}", status = 301 }

@@ -180,11 +180,15 @@ fn routes_that_cannot_be_meant_are_mistakes() {
         ),
         (
             "path = \"/\"\nfiles = \"public\"\nrequest_headers = {}",
-            "route.request_headers: belongs to a route with app or upstream",
+            "route.request_headers: belongs to a route with app, upstream or fallback",
         ),
         (
             "path = \"/\"\napp = true\nrequest_headers.set.Host = \"a\"",
-            "route.request_headers: host says how the request is sent on",
+            "route.request_headers: host is kept as it came; host of the [[upstream]]",
+        ),
+        (
+            "path = \"/\"\napp = true\nrequest_headers.remove = [\"Expect\"]",
+            "route.request_headers: expect says how the request is sent on",
         ),
         (
             "path = \"/\"\napp = true\nrequest_headers.remove = [\"Transfer-Encoding\"]",
@@ -210,12 +214,24 @@ fn actions_that_cannot_be_meant_are_mistakes() {
         ),
         ("path = \"/\"\nfiles = \"key.pem\"", "is not a directory"),
         (
+            "path = \"/\"\nfiles = \"public\"\nfallback = \"backen\"",
+            "route.fallback = \"backen\": no upstream has this name",
+        ),
+        (
+            "path = \"/\"\napp = true\nfallback = \"backend\"",
+            "route.fallback: belongs to a route with files",
+        ),
+        (
+            "path = \"=/a/robots.txt\"\nfiles = \"public\"",
+            "route.files: after an exact path nothing is left to look for in the directory; name the file that answers it: spa = \"robots.txt\"",
+        ),
+        (
             "path = \"/\"\nredirect = {}",
             "route.redirect.to is missing",
         ),
         (
             "path = \"/\"\nredirect = \"/b\"",
-            "route.redirect = \"/b\": must be a table",
+            "route.redirect = \"/b\": must be a table, [route.redirect] or redirect = { to = … }, not text",
         ),
         (
             "path = \"/\"\nredirect = { to = \"/b\", status = 304 }",
@@ -288,6 +304,10 @@ fn upstreams_that_cannot_be_meant_are_mistakes() {
         (
             "name = \"a\"\nservers = [\"a:1\"]\n[[upstream]]\nname = \"a\"\nservers = [\"a:1\"]",
             "config.toml:5: upstream.name: \"a\" is the name of the upstream of line 1",
+        ),
+        (
+            "name = \"a\"\nservers = [\"a:1 backup\", \"b:1 backup\"]",
+            "upstream.servers: all are backups",
         ),
         (
             "name = \"a\"\nservers = [\"a:1\"]\nbalance = \"random\"",

@@ -14,7 +14,7 @@ use rustls::pki_types::ServerName;
 
 pub use self::ca::CaFile;
 pub use self::health::{ExpectedStatus, HealthCheck};
-pub use self::server::{UpstreamAddress, UpstreamProtocol, UpstreamServer};
+pub use self::server::{Share, UpstreamAddress, UpstreamProtocol, UpstreamServer};
 use super::node::Node;
 use super::printer::{Printer, shown};
 use super::read::{
@@ -177,6 +177,11 @@ pub(super) fn print(out: &mut Printer, upstream: &Upstream) {
 
 /// Notes what each value for itself does not show.
 fn check(section: &Section<'_>, upstream: &Upstream) {
+    let is_backup = |server: &UpstreamServer| server.share.is_backup;
+    if !upstream.servers.is_empty() && upstream.servers.iter().all(is_backup) {
+        let what = "all are backups; one at least must be none";
+        section.note_combination_at("servers", what);
+    }
     for server in &upstream.servers {
         // 107 bytes and a NUL is what `sockaddr_un` holds on Linux; elsewhere it is less.
         if let UpstreamAddress::Unix(path) = &server.address

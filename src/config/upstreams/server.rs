@@ -1,6 +1,7 @@
 //! One of an upstream's `servers`.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use url::Host;
@@ -14,8 +15,17 @@ pub struct UpstreamServer {
     pub address: UpstreamAddress,
     /// How to speak to it.
     pub protocol: UpstreamProtocol,
-    /// Its share of the requests, beside the others' weights. Default 1.
+    /// Its share of the requests.
+    pub share: Share,
+}
+
+/// Which part of the requests of its upstream a server gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Its turns, beside the others' weights. Default 1.
     pub weight: u32,
+    /// Whether it is asked only when no other server is in. Default false.
+    pub is_backup: bool,
 }
 
 /// Where a server of an upstream is.
@@ -50,18 +60,23 @@ const HEAVIEST: u32 = 100;
 
 impl UpstreamServer {
     /// `127.0.0.1:3000`, `http://…`, `https://…`, `h2://…`, `h2c://…` or `unix:/run/app.sock`,
-    /// perhaps with ` weight=3` behind. Ports default to 80 and 443 where a scheme is written.
+    /// perhaps with ` weight=3` and ` backup` behind. Ports default to 80 and 443 where a scheme is written.
     ///
     /// # Errors
     /// Says how to write a server.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let (text, weight) = split_weight(text)?;
+        let (text, share) = split_share(text)?;
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(Self {
                 address: parse_socket(path)?,
                 protocol: UpstreamProtocol::Http,
-                weight,
+                share,
             });
+        }
+        if text.contains(char::is_whitespace) {
+            return Err(Invalid::new(
+                "nothing but weight=2 and backup can stand behind a server",
+            ));
         }
         let (protocol, default_port, authority) = match text.split_once("://") {
             None => (UpstreamProtocol::Http, None, text),
@@ -88,7 +103,7 @@ impl UpstreamServer {
                 port,
             },
             protocol,
-            weight,
+            share,
         })
     }
 
@@ -102,6 +117,23 @@ impl UpstreamServer {
             },
             UpstreamAddress::Tcp { .. } => self,
         }
+    }
+}
+
+impl UpstreamAddress {
+    /// Whether who connects to it comes to `listener` of the same machine. Names are not looked up.
+    #[must_use]
+    pub fn leads_to(&self, listener: SocketAddr) -> bool {
+        let Self::Tcp { host, port } = self else {
+            return false;
+        };
+        let address: Result<IpAddr, _> = match host.as_str() {
+            "localhost" => Ok(Ipv4Addr::LOCALHOST.into()),
+            host => host.parse(),
+        };
+        let listens = listener.ip();
+        address.is_ok_and(|it| it == listens || listens.is_unspecified() && it.is_loopback())
+            && listener.port() == *port
     }
 }
 
@@ -123,10 +155,11 @@ impl fmt::Display for UpstreamServer {
                 }
             }
         }
-        if self.weight == 1 {
-            return Ok(());
+        let Share { weight, is_backup } = self.share;
+        if weight != 1 {
+            write!(f, " weight={weight}")?;
         }
-        write!(f, " weight={}", self.weight)
+        f.write_str(if is_backup { " backup" } else { "" })
     }
 }
 
@@ -138,14 +171,29 @@ impl UpstreamProtocol {
     }
 }
 
-fn split_weight(text: &str) -> Result<(&str, u32), Invalid> {
-    let Some((server, weight)) = text.rsplit_once(" weight=") else {
-        return Ok((text, 1));
-    };
-    match weight.parse() {
-        Ok(weight @ 1..=HEAVIEST) => Ok((server.trim_end(), weight)),
-        _ => Err(Invalid::new("the weight is a number from 1 to 100")),
+/// The server alone, and what the words behind it say.
+fn split_share(mut text: &str) -> Result<(&str, Share), Invalid> {
+    let (mut weight, mut is_backup) = (None, false);
+    while let Some((server, word)) = text.rsplit_once(' ') {
+        if word == "backup" && !is_backup {
+            is_backup = true;
+        } else if let Some(number) = word.strip_prefix("weight=")
+            && weight.is_none()
+        {
+            weight = match number.parse() {
+                Ok(number @ 1..=HEAVIEST) => Some(number),
+                _ => return Err(Invalid::new("the weight is a number from 1 to 100")),
+            };
+        } else {
+            break;
+        }
+        text = server.trim_end();
     }
+    let share = Share {
+        weight: weight.unwrap_or(1),
+        is_backup,
+    };
+    Ok((text, share))
 }
 
 fn parse_socket(path: &str) -> Result<UpstreamAddress, Invalid> {
@@ -192,6 +240,25 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_server_may_be_ourselves() {
+        for (server, listener, is_it) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:81", "127.0.0.1:80", false),
+            ("127.0.0.2:80", "127.0.0.1:80", false),
+            ("127.0.0.1:80", "[::]:80", true),
+            ("http://localhost", "0.0.0.0:80", true),
+            ("https://[::1]", "[::]:443", true),
+            ("10.0.0.1:80", "[::]:80", false),
+            ("backend:80", "[::]:80", false),
+            ("unix:/a", "[::]:80", false),
+        ] {
+            let address = UpstreamServer::parse(server).unwrap().address;
+            let listener = listener.parse().unwrap();
+            assert_eq!(address.leads_to(listener), is_it, "{server} {listener}");
+        }
+    }
 
     #[test]
     fn upstream_servers() {
@@ -253,7 +320,19 @@ mod tests {
             ),
             ("a:1 weight=0", None, "no share"),
             ("a:1 weight=101", None, "too large a share"),
-            ("a:1 backup", None, "an unknown word"),
+            ("a:1 down", None, "an unknown word"),
+            ("a:1 weight=2 weight=2", None, "two weights"),
+            ("a:1 backup", Some("http://a:1 backup"), "a backup"),
+            (
+                "a:1  backup weight=2",
+                Some("http://a:1 weight=2 backup"),
+                "one with a weight",
+            ),
+            (
+                "unix:/a.sock backup",
+                Some("unix:/a.sock backup"),
+                "a socket as one",
+            ),
             ("backend", None, "no port"),
             ("backend:0", None, "port 0"),
             ("backend:http", None, "a word for a port"),

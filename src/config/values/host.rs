@@ -65,6 +65,12 @@ impl fmt::Display for HostPattern {
 }
 
 fn parse_name(text: &str) -> Result<String, Invalid> {
+    // As other servers spell it.
+    if ["*", "_"].contains(&text) {
+        return Err(Invalid::new(
+            "any host is hosts = [] of [server], and a route without host",
+        ));
+    }
     if text.contains('*') {
         return Err(Invalid::new(
             r#"a wildcard is the whole first label, as in "*.example.com""#,
@@ -102,6 +108,9 @@ mod tests {
     #[test]
     fn hosts() {
         for (text, expected, why) in [
+            ("_", None, "nginx's any"),
+            ("*", None, "any"),
+            ("_a.test", Some("_a.test"), "an underscore in a name"),
             ("localhost", Some("localhost"), "one label"),
             (
                 "Notes.Example.COM",

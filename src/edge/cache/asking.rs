@@ -1,5 +1,6 @@
 //! May the cache be asked for a request, and for what?
 
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
 use http::header::{
@@ -17,6 +18,7 @@ use crate::edge::admission;
 use crate::edge::compression::accept_encoding::Accepted;
 use crate::edge::exchange::Exchange;
 use crate::edge::host_name::HostName;
+use crate::edge::message::asks_for_websocket;
 use crate::edge::outgoing::Changes;
 
 /// What the request of `session` asks for; `None` where the cache has no say.
@@ -46,13 +48,16 @@ fn is_a_question(session: &mut Session) -> bool {
     let is_for_upstream = |name| head.headers.contains_key(name);
     matches!(head.method, Method::GET | Method::HEAD)
         && !has_body
-        && !session.is_upgrade_req()
+        && !asks_for_websocket(head)
         && !is_for_upstream(IF_MATCH)
         && !is_for_upstream(IF_UNMODIFIED_SINCE)
         && !nominates(&head.headers)
 }
 
-/// Whether `Connection` names fields that end here (RFC 9110, section 7.6.1).
+/// What `Connection` says every day.
+const USUAL: [&str; 6] = ["", "close", "keep-alive", "te", "upgrade", "http2-settings"];
+
+/// Whether `Connection` names fields that would have gone on without that (RFC 9110, section 7.6.1).
 ///
 /// SECURITY: the upstream would not get them, and its answer would be kept for those who send them.
 fn nominates(headers: &HeaderMap) -> bool {
@@ -60,8 +65,9 @@ fn nominates(headers: &HeaderMap) -> bool {
     let mut options = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     options.any(|option| {
         let option = option.trim_ascii();
-        let mut usual = [&b""[..], b"close", b"keep-alive"].into_iter();
-        !usual.any(|usual| option.eq_ignore_ascii_case(usual))
+        // These end here whoever names them; Java's client offers HTTP/2 with each request.
+        let mut usual = USUAL.into_iter();
+        !usual.any(|usual| option.eq_ignore_ascii_case(usual.as_bytes()))
     })
 }
 
@@ -91,6 +97,7 @@ fn wanted(plan: &Plan, session: &Session, exchange: &Exchange) -> Option<Wanted>
         credentials,
         control,
         began: exchange.started,
+        asked: OnceLock::new(),
         ttl: plan.ttl,
         max_size: plan.max_size,
         memory,

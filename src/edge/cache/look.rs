@@ -9,7 +9,7 @@
 //! 5. [`Look::mark`]: what the client is told of all this.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{ACCEPT_ENCODING, AGE, CACHE_CONTROL, HOST, IF_RANGE, PRAGMA, RANGE};
 use http::{HeaderValue, Method, StatusCode, Version};
@@ -37,6 +37,8 @@ pub(crate) struct Look {
     cache: &'static Cache,
     /// `None` where it is not asked.
     wanted: Option<Arc<Wanted>>,
+    /// The client wants nothing of the upstream.
+    only_if_cached: bool,
     /// What has confirmed the stored answer.
     confirmation: Option<Box<ResponseHeader>>,
     /// Something was stored, and was too old.
@@ -57,14 +59,18 @@ pub(crate) fn begin(
     session: &mut Session,
     exchange: &Exchange,
 ) -> Look {
-    let wanted = asking::read(plan, session, exchange)
-        .filter(|wanted| is_worth_asking(cache, wanted, session));
+    let wanted = asking::read(plan, session, exchange);
+    let only_if_cached = wanted
+        .as_ref()
+        .is_some_and(|wanted| wanted.control.only_if_cached);
+    let wanted = wanted.filter(|wanted| is_worth_asking(cache, wanted, session));
     if wanted.is_some() {
         cache.enable_for(session);
     }
     Look {
         cache,
         wanted: wanted.map(Arc::new),
+        only_if_cached,
         confirmation: None,
         is_expired: false,
         is_passed_by: false,
@@ -84,14 +90,15 @@ fn is_worth_asking(cache: &Cache, wanted: &Wanted, session: &Session) -> bool {
     stored.is_some_and(|stored| is_fresh_for(&stored, wanted))
 }
 
-/// Whether `stored` answers `wanted` without anybody being asked, be it that it came meanwhile.
+/// Whether `stored` answers `wanted` without anybody being asked, be it that somebody was meanwhile.
 pub(super) fn will_do(stored: &Stored, wanted: &Wanted) -> bool {
-    came_meanwhile(stored, wanted) || is_fresh_for(stored, wanted)
+    was_asked_meanwhile(stored, wanted) || is_fresh_for(stored, wanted)
 }
 
-/// It came while this request waited for it, which is as good as an answer of its own.
-fn came_meanwhile(stored: &Stored, wanted: &Wanted) -> bool {
-    stored.received >= wanted.began
+/// The upstream was asked for it after this request had begun, which is as good as an answer of its own. One
+/// that was only on its way then may not know of what this client has changed before.
+fn was_asked_meanwhile(stored: &Stored, wanted: &Wanted) -> bool {
+    stored.asked >= wanted.began
 }
 
 fn is_fresh_for(stored: &Stored, wanted: &Wanted) -> bool {
@@ -123,7 +130,7 @@ impl Look {
         is_fresh: bool,
     ) -> Option<ForcedFreshness> {
         let (stored, wanted) = (Stored::behind(meta)?, self.wanted.as_ref()?);
-        if came_meanwhile(stored, wanted) {
+        if was_asked_meanwhile(stored, wanted) {
             return (!is_fresh).then_some(ForcedFreshness::ForceFresh);
         }
         let pleases = pleases(stored, wanted);
@@ -134,23 +141,21 @@ impl Look {
     /// Whether the upstream may be asked; notes that it is.
     pub(crate) fn may_ask(&mut self, session: &Session) -> bool {
         self.is_passed_by = session.cache.bypassing();
-        let Some(wanted) = &self.wanted else {
-            return true;
-        };
-        self.cache.store.note_underway(wanted);
-        !wanted.control.only_if_cached
+        if let Some(wanted) = &self.wanted {
+            let _ = wanted.asked.set(Instant::now());
+            self.cache.store.note_underway(wanted);
+        }
+        !self.only_if_cached
     }
 
     /// Leaves out what must make no difference to an answer that is kept.
-    pub(crate) fn prepare(&self, request: &mut RequestHeader, trusted_peer: bool) -> Result<()> {
+    pub(crate) fn prepare(&self, request: &mut RequestHeader) -> Result<()> {
         let Some(wanted) = &self.wanted else {
             return Ok(());
         };
-        if !trusted_peer {
-            let names = request.headers.keys().filter(|name| is_not_told(name));
-            for name in names.cloned().collect::<Vec<_>>() {
-                request.remove_header(&name);
-            }
+        let names = request.headers.keys().filter(|name| is_not_told(name));
+        for name in names.cloned().collect::<Vec<_>>() {
+            request.remove_header(&name);
         }
         request.remove_header(&ACCEPT_ENCODING);
         let codings = wanted.headers.get(ACCEPT_ENCODING);

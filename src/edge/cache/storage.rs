@@ -170,6 +170,7 @@ fn hash(key: &CacheKey) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
     use std::sync::atomic::AtomicBool;
     use std::time::{Duration, Instant};
 
@@ -194,6 +195,7 @@ mod tests {
             credentials: Credentials::default(),
             control: CacheControl::default(),
             began: Instant::now(),
+            asked: OnceLock::new(),
             ttl: None,
             max_size: 1000,
             memory: 100_000,

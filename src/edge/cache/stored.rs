@@ -29,6 +29,8 @@ pub(super) struct Stored {
     pub(super) head: ResponseHeader,
     pub(super) body: Bytes,
     pub(super) terms: Terms,
+    /// When the upstream was asked for it, or whether it holds.
+    pub(super) asked: Instant,
     /// When it came, or was confirmed.
     pub(super) received: Instant,
     /// Until its lifetime is over, or it is not kept any more.
@@ -62,6 +64,7 @@ impl Stored {
             selecting,
             head,
             body,
+            asked: wanted.asked(),
             received: Instant::now(),
             freshness: Freshness::aging(terms.age, left),
             terms,

@@ -1,5 +1,6 @@
 //! What a request asks a cache for.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ pub(super) struct Wanted {
     /// What the client says of freshness.
     pub(super) control: CacheControl,
     pub(super) began: Instant,
+    /// When the upstream was asked for it.
+    pub(super) asked: OnceLock<Instant>,
     /// The lifetime of what says nothing of its own.
     pub(super) ttl: Option<Duration>,
     /// Bytes of the largest answer that is kept.
@@ -59,17 +62,23 @@ const NOT_TOLD: [&str; 9] = [
     "front-end-https",
 ];
 
-/// Whether a client's header of this name is not sent to an upstream whose answer could be kept.
+/// Whether a header of this name is not sent to an upstream whose answer could be kept, unless we say it.
 ///
 /// SECURITY: it could change the answer for everybody who asks for the same URL, without being a
-/// part of the question.
+/// part of the question. A proxy that is trusted to say who the client is may pass on what that client has
+/// written here.
 pub(super) fn is_not_told(name: &HeaderName) -> bool {
     // Many programs read both as the same.
     let name = name.as_str().replace('_', "-");
-    NOT_TOLD.contains(&name.as_str())
+    NOT_TOLD.contains(&name.as_str()) || name.starts_with("x-forwarded-") || name == "forwarded"
 }
 
 impl Wanted {
+    /// When the upstream was asked for it, or might have been.
+    pub(super) fn asked(&self) -> Instant {
+        self.asked.get().copied().unwrap_or(self.began)
+    }
+
     /// What it says under `name`, all lines as one (RFC 9110, section 5.3).
     pub(super) fn value(&self, name: &HeaderName) -> Option<Vec<u8>> {
         let mut lines = self.headers.get_all(name).iter();

@@ -61,14 +61,6 @@ enum State {
 }
 
 impl Request {
-    /// The same for an answer that is nobody's own: a file has nothing in it that came with a request.
-    pub(crate) fn of_public(self) -> Self {
-        Self {
-            has_credentials: false,
-            ..self
-        }
-    }
-
     /// Reads a request's head; `compress` is the route's setting.
     pub(crate) fn new(
         head: &request::Parts,
@@ -103,6 +95,13 @@ impl Compression {
     /// Lets the module judge the answer to `request`.
     pub(crate) fn arm(&mut self, request: Request) {
         self.0 = State::Armed(Box::new(request));
+    }
+
+    /// The answer is nobody's own: a file has nothing in it that came with a request.
+    pub(crate) fn is_of_public(&mut self) {
+        if let State::Armed(request) = &mut self.0 {
+            request.has_credentials = false;
+        }
     }
 
     /// Leaves the answer as it is.

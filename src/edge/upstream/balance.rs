@@ -1,7 +1,7 @@
 //! Which endpoint is asked next.
 //!
-//! Those that are out, by their failures or their health checks, are passed over; if that leaves
-//! none, any is better than none. A request that is tried again never meets the same endpoint twice.
+//! Those that are out, by their failures or their health checks, are passed over; where that leaves
+//! backups only, these are asked, and where it leaves none, any is better than none. A request that is tried again never meets the same endpoint twice.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(super) struct Endpoints {
 
 impl Endpoints {
     pub(super) fn new(all: Vec<Arc<Endpoint>>) -> Self {
-        let weights: Vec<_> = all.iter().map(|endpoint| endpoint.weight).collect();
+        let weights: Vec<_> = all.iter().map(|endpoint| endpoint.share.weight).collect();
         Self {
             all,
             turns: turns(&weights),
@@ -44,7 +44,9 @@ impl Endpoints {
             Balance::LeastConnections => self.least_busy(turn, fits),
             Balance::IpHash => self.nearest(client, fits),
         };
-        among(&|endpoint| endpoint.is_in() && !tried(endpoint))
+        let is_ready = |endpoint: &Arc<Endpoint>| endpoint.is_in() && !tried(endpoint);
+        among(&|endpoint| !endpoint.share.is_backup && is_ready(endpoint))
+            .or_else(|| among(&is_ready))
             .or_else(|| among(&|endpoint| !tried(endpoint)))
     }
 
@@ -72,7 +74,7 @@ impl Endpoints {
         fits: &dyn Fn(&Arc<Endpoint>) -> bool,
     ) -> Option<&Arc<Endpoint>> {
         let load = |endpoint: &Arc<Endpoint>| {
-            endpoint.running() as u128 * 1000 / u128::from(endpoint.weight)
+            endpoint.running() as u128 * 1000 / u128::from(endpoint.share.weight)
         };
         let fitting = || self.all.iter().filter(|endpoint| fits(endpoint));
         let least = fitting().map(load).min()?;
@@ -94,7 +96,7 @@ impl Endpoints {
             // In (0, 1): 53 bits are what a double can hold exactly.
             #[allow(clippy::cast_precision_loss)]
             let drawn = ((drawn >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
-            f64::from(endpoint.weight) / -drawn.ln()
+            f64::from(endpoint.share.weight) / -drawn.ln()
         };
         self.all
             .iter()
@@ -218,6 +220,34 @@ mod tests {
         group.all[2].failed(1, LONG);
         let all = chosen(&group, Balance::RoundRobin, 6);
         assert_eq!(all, "123123", "any is better than none");
+    }
+
+    #[test]
+    fn backups_are_asked_when_no_other_is_in() {
+        let mut all = group(&[1, 1, 1, 1]).all;
+        for backup in &mut all[2..] {
+            Arc::get_mut(backup).unwrap().share.is_backup = true;
+        }
+        let group = Endpoints::new(all);
+        for balance in [
+            Balance::RoundRobin,
+            Balance::LeastConnections,
+            Balance::IpHash,
+        ] {
+            let chosen = chosen(&group, balance, 8);
+            assert!(!chosen.contains(['3', '4']), "{balance:?}: {chosen}");
+        }
+        group.all[0].set_unhealthy(true);
+        assert_eq!(chosen(&group, Balance::RoundRobin, 3), "222");
+        group.all[1].set_unhealthy(true);
+        assert_eq!(chosen(&group, Balance::RoundRobin, 4), "3434");
+        group.all[2].set_unhealthy(true);
+        assert_eq!(chosen(&group, Balance::IpHash, 2), "44");
+        group.all[3].set_unhealthy(true);
+        let all = chosen(&group, Balance::RoundRobin, 4);
+        assert_eq!(all.len(), 4, "any is better than none: {all}");
+        group.all[0].set_unhealthy(false);
+        assert_eq!(chosen(&group, Balance::RoundRobin, 3), "111");
     }
 
     #[test]

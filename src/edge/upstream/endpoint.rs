@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::HttpPeer;
 
+use crate::config::Share;
+
 /// One address of a server.
 pub(crate) struct Endpoint {
     /// As logs call it: `127.0.0.1:3000`, `unix:/run/app.sock`.
     pub(crate) label: String,
     /// Which of the upstream's servers it belongs to.
     pub(super) server: usize,
-    pub(super) weight: u32,
+    pub(super) share: Share,
     /// How to reach it, before a request has its say.
     pub(super) peer: HttpPeer,
     record: Arc<Record>,
@@ -86,11 +88,11 @@ impl Facts {
 }
 
 impl Endpoint {
-    pub(super) fn new(server: usize, weight: u32, peer: HttpPeer) -> Self {
+    pub(super) fn new(server: usize, share: Share, peer: HttpPeer) -> Self {
         Self {
             label: label(&peer._address),
             server,
-            weight,
+            share,
             peer,
             record: Arc::new(Record {
                 streak: AtomicU32::new(0),
@@ -106,10 +108,10 @@ impl Endpoint {
     }
 
     /// The same address, another place or way to reach it; what is known of it is one.
-    pub(super) fn moved(&self, server: usize, weight: u32, peer: HttpPeer) -> Self {
+    pub(super) fn moved(&self, server: usize, share: Share, peer: HttpPeer) -> Self {
         Self {
             record: self.record.clone(),
-            ..Self::new(server, weight, peer)
+            ..Self::new(server, share, peer)
         }
     }
 
@@ -239,7 +241,11 @@ pub(super) mod tests {
 
     pub(in crate::edge::upstream) fn endpoint(address: &str, weight: u32) -> Endpoint {
         let peer = HttpPeer::new(address, false, String::new());
-        Endpoint::new(0, weight, peer)
+        let share = Share {
+            weight,
+            is_backup: false,
+        };
+        Endpoint::new(0, share, peer)
     }
 
     const LONG: Duration = Duration::from_hours(1);

@@ -1,6 +1,6 @@
 //! What a failed exchange means to the client.
 
-use std::io;
+use std::{fmt, io};
 
 use http::StatusCode;
 use pingora_core::{Error, ErrorSource, ErrorType};
@@ -52,9 +52,56 @@ fn io_error(error: &Error) -> Option<&io::Error> {
     error.root_cause().downcast_ref()
 }
 
+/// A failure for the log: its kind, where it happened, and its first cause. Each of Pingora's layers
+/// tells the same once more.
+pub(crate) struct Told<'e>(pub(crate) &'e Error);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.etype().as_str())?;
+        let mut context = None;
+        let mut layer = Some(self.0);
+        let mut cause = None;
+        while let Some(error) = layer {
+            context = error.context.as_ref().or(context);
+            cause = error.cause.as_ref();
+            layer = cause
+                .and_then(|cause| cause.downcast_ref::<Box<Error>>())
+                .map(|it| &**it);
+        }
+        if let Some(context) = context {
+            write!(f, ": {context}")?;
+        }
+        match cause {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_log_has_each_word_once() {
+        let refused = io::Error::from_raw_os_error(111);
+        let error = Error::because(ErrorType::ConnectRefused, "to 127.0.0.1:1", refused);
+        let error = Error::because(
+            ErrorType::ConnectRefused,
+            "to 127.0.0.1:1, scheme: HTTP",
+            error,
+        );
+        assert_eq!(
+            Told(&error).to_string(),
+            "ConnectRefused: to 127.0.0.1:1: Connection refused (os error 111)"
+        );
+        let plain = Error::new(ErrorType::InvalidHTTPHeader);
+        assert_eq!(Told(&plain).to_string(), "InvalidHTTPHeader");
+        let explained = Error::explain(ErrorType::ReadTimedout, "after 75 s");
+        let over = Error::because(ErrorType::ReadTimedout, "", explained);
+        assert!(Told(&over).to_string().ends_with("after 75 s"));
+    }
 
     #[test]
     fn failures_have_the_statuses_people_know() {

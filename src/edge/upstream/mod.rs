@@ -40,7 +40,7 @@ use tokio::time::timeout;
 use self::balance::Endpoints;
 use self::endpoint::Endpoint;
 pub use self::endpoint::{Condition, Facts};
-pub(crate) use self::failure::status_of;
+pub(crate) use self::failure::{Told, status_of};
 pub(crate) use self::forward::Forward;
 pub(crate) use self::hop_by_hop::remove_hop_by_hop;
 use self::past::Past;
@@ -195,6 +195,7 @@ impl Upstream {
         self.moved.notify_one();
         if endpoint.failed(self.config.eject_after, self.config.eject_for) {
             let (upstream, server) = (&self.config.name, &endpoint.label);
+            let error = Told(error);
             tracing::warn!(
                 upstream, server, %error, eject_for = ?self.config.eject_for,
                 "ejected: it has failed too often and gets no requests for now"

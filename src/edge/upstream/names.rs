@@ -85,7 +85,7 @@ pub(super) fn endpoints(
         for peer in reached {
             all.push(known(place, &peer).unwrap_or_else(|| {
                 // A name with several addresses has the weight at each: its share grows with it.
-                Arc::new(Endpoint::new(place, server.weight, peer))
+                Arc::new(Endpoint::new(place, server.share, peer))
             }));
         }
     }
@@ -253,7 +253,7 @@ mod tests {
             "unix:/app.sock",
         ];
         assert_eq!(labels(&second), expected);
-        assert_eq!(second.all[2].weight, 3);
+        assert_eq!(second.all[2].share.weight, 3);
 
         found[1] = vec![
             "10.0.0.2:80".parse().unwrap(),

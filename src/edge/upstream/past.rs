@@ -58,8 +58,8 @@ impl<'a> Past<'a> {
         if self.config.health.is_none() && known.is_unhealthy() {
             return None;
         }
-        let weight = self.config.servers[place].weight;
-        Some(Arc::new(known.moved(place, weight, peer.clone())))
+        let share = self.config.servers[place].share;
+        Some(Arc::new(known.moved(place, share, peer.clone())))
     }
 }
 

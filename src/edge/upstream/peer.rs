@@ -26,6 +26,9 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 64;
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_mins(1);
 
+/// Connections so far that were one request's alone: of all upstreams, as these may share an address.
+static ALONE: AtomicU64 = AtomicU64::new(0);
+
 /// What all peers of one upstream share.
 pub(super) struct Peers {
     connect_timeout: Duration,
@@ -38,8 +41,6 @@ pub(super) struct Peers {
     trust: u64,
     /// Whether connections are kept.
     keeps: bool,
-    /// Connections so far that are one request's alone.
-    alone: AtomicU64,
 }
 
 /// What a request wants of its connection.
@@ -83,7 +84,6 @@ impl Peers {
             roots: config.ca.as_ref().map(roots),
             trust: config.ca.as_ref().map_or(0, trust),
             keeps: config.keepalive > 0,
-            alone: AtomicU64::new(0),
         }
     }
 
@@ -146,7 +146,7 @@ impl Peers {
 
     /// Gives it a key that no other request has, so nobody gets its connection when it is over.
     fn set_apart(&self, peer: &mut HttpPeer) {
-        let number = self.alone.fetch_add(1, Ordering::Relaxed);
+        let number = ALONE.fetch_add(1, Ordering::Relaxed);
         peer.group_key = self.trust.wrapping_add(number << 1) | 1;
         peer.options.idle_timeout = Some(Duration::from_millis(1));
     }

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use pingora_core::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_proxy::Session;
 
-use super::Upstream;
 use super::endpoint::Endpoint;
+use super::{Told, Upstream};
 use crate::telemetry::Tally;
 
 /// Of a server that is not well, every client finds out.
@@ -110,6 +110,13 @@ impl Tries {
         }
     }
 
+    /// The request is over, and with it the last try.
+    pub(crate) fn end(&mut self) {
+        if let Some(last) = self.all.last_mut() {
+            last.finish();
+        }
+    }
+
     /// The last try got no connection: notes it, and has `error` say whether there is another.
     pub(crate) fn not_connected(&mut self, error: &mut Error) {
         // A kept HTTP/2 connection that has ended takes no new stream: once that is nobody's failure.
@@ -127,6 +134,10 @@ impl Tries {
             return;
         }
         if self.all.last().is_some_and(|last| last.answered.is_some()) {
+            // Of a WebSocket's end nobody knows who has wanted it.
+            if !session.as_downstream().was_upgraded() {
+                self.failed(error, false);
+            }
             error.set_retry(false);
             return;
         }
@@ -175,6 +186,7 @@ impl Tries {
         };
         if again && !last.was_stale {
             let (upstream, server) = (&upstream.config.name, &last.endpoint.label);
+            let error = Told(error);
             if RETRIED.count(|| format!("{upstream}, {server}: {error}")) {
                 tracing::warn!(upstream, server, %error, "no answer: another server is asked");
             }

@@ -71,6 +71,72 @@ fn one_confirms_for_all_what_must_be_confirmed_each_time() {
     assert!(asked < CROWD / 2, "{asked}");
 }
 
+/// Who has changed something elsewhere in between must see it (RFC 9111, section 5.2.2.4).
+#[test]
+fn what_was_on_its_way_before_is_no_answer_to_who_came_later() {
+    let origin = Origin::start();
+    let edge = origin.edge("", "");
+    let gate = Gate::default();
+    let answer = |tag: &str, body: &str| {
+        Answer::new(
+            &format!("200\r\nETag: \"{tag}\"\r\nCache-Control: no-cache"),
+            body,
+        )
+    };
+    origin.say(
+        "/c/list",
+        [answer("a", "before").behind(&gate), answer("b", "after")],
+    );
+    let ask = || {
+        let mut raw = Raw::connect(edge.http);
+        raw.send("GET /c/list HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        raw
+    };
+    let mut early = ask();
+    origin.wait_for("/c/list", 1);
+    let mut late = ask();
+    // Sent after it, so that it waits already when the first has its answer.
+    get(&edge, "/c/other");
+    gate.open();
+    assert_eq!(early.last_answer().text(), "before");
+    assert_eq!(late.last_answer().text(), "after");
+}
+
+#[test]
+fn who_waits_while_the_server_leaves_learns_that_the_connection_ends() {
+    let origin = Origin::start();
+    let mut edge = origin.edge("", "");
+    let gate = Gate::default();
+    origin.say("/t/x", [Answer::new("200", "hello").behind(&gate)]);
+    let ask = |path: &str| {
+        let mut raw = Raw::connect(edge.http);
+        raw.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        raw
+    };
+    let first = ask("/t/x");
+    origin.wait_for("/t/x", 1);
+    let second = ask("/t/x");
+    // Sent after both.
+    let mut other = ask("/c/other");
+    assert_eq!(other.answer().status, 404);
+    edge.hand_over();
+    loop {
+        other.send("GET /c/other HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        if other.answer().header("connection") == Some("close") {
+            break;
+        }
+    }
+    gate.open();
+    for (mut raw, expected) in [(first, "miss"), (second, "hit")] {
+        let answer = raw.answer();
+        assert_eq!(
+            (outcome(&answer), answer.text().as_str()),
+            (expected, "hello")
+        );
+        assert_eq!(answer.header("connection"), Some("close"), "{expected}");
+    }
+}
+
 #[test]
 fn nobody_waits_twice_for_what_is_not_for_all() {
     let origin = Origin::start();

@@ -108,11 +108,36 @@ fn who_wants_less_than_is_not_there_gets_it_from_the_upstream() {
     let answer = send(&edge, "HEAD", "/c/head", "");
     assert_eq!((answer.status, outcome(&answer)), (200, "bypass"));
     assert!(origin.asked("/c/head")[0].starts_with("HEAD "));
-    let answer = send(&edge, "GET", "/c/none", "Cache-Control: only-if-cached");
-    assert_eq!(
-        (answer.status, origin.asked("/c/none").len()),
-        (504, 0),
-        "RFC 9111, 5.2.1.7"
+    for (method, range) in [("GET", ""), ("HEAD", ""), ("GET", "Range: bytes=0-1\r\n")] {
+        let fields = format!("{range}Cache-Control: only-if-cached");
+        let answer = send(&edge, method, "/c/none", &fields);
+        assert_eq!(
+            (answer.status, origin.asked("/c/none").len()),
+            (504, 0),
+            "RFC 9111, 5.2.1.7: {method} {range}"
+        );
+    }
+}
+
+/// As Java's client does with each request, in vain.
+#[test]
+fn an_offer_to_speak_http_2_passes_nothing_by() {
+    let origin = Origin::start();
+    let edge = origin.edge("", "");
+    origin.say("/t/x", [Answer::new("200", "hello")]);
+    let offer =
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB";
+    for expected in ["miss", "hit"] {
+        let answer = send(&edge, "GET", "/t/x", offer);
+        assert_eq!(
+            (outcome(&answer), answer.text().as_str()),
+            (expected, "hello")
+        );
+    }
+    let head = origin.asked("/t/x").remove(0).to_lowercase();
+    assert!(
+        !head.contains("h2c") && !head.contains("http2-settings"),
+        "{head}"
     );
 }
 
@@ -181,29 +206,32 @@ fn what_changes_a_page_forgets_it() {
 #[test]
 fn nothing_but_the_question_reaches_an_upstream_whose_answer_is_kept() {
     let origin = Origin::start();
-    let edge = origin.edge("", "");
-    origin.say("/t/x", [Answer::new("200", "hello")]);
+    // A balancer that is trusted passes on what its clients say, too.
+    let edges = ["", "trusted_proxies = [\"127.0.0.1\"]"].map(|keys| origin.edge(keys, ""));
     let fields = "X-Forwarded-Host: evil.test\r\nX-Forwarded-Proto: nothing\r\nX-Forwarded-Port: 1\r\n\
         X-Original-URL: /evil\r\nX-Rewrite-URL: /evil\r\nX-HTTP-Method-Override: DELETE\r\nX-Host: evil.test\r\nX_Original_URL: /evil\r\n\
         Accept-Encoding: x-evil, gzip;q=0.2\r\nIf-None-Match: \"x\"\r\nX-Own: 1";
-    assert_eq!(outcome(&send(&edge, "GET", "/t/x", fields)), "miss");
-    let head = origin.asked("/t/x").remove(0);
-    let lower = head.to_lowercase();
-    for evil in [
-        "evil",
-        "nothing",
-        "delete",
-        "x-forwarded-port",
-        "if-none-match",
-    ] {
-        assert!(!lower.contains(evil), "{evil}: {head}");
-    }
-    for told in [
-        "accept-encoding: gzip\r\n",
-        "x-forwarded-host: localhost\r\n",
-        "x-own: 1\r\n",
-    ] {
-        assert!(lower.contains(told), "{told}: {head}");
+    for (edge, path) in edges.iter().zip(["/t/x", "/t/y"]) {
+        origin.say(path, [Answer::new("200", "hello")]);
+        assert_eq!(outcome(&send(edge, "GET", path, fields)), "miss");
+        let head = origin.asked(path).remove(0);
+        let lower = head.to_lowercase();
+        for evil in [
+            "evil",
+            "nothing",
+            "delete",
+            "x-forwarded-port",
+            "if-none-match",
+        ] {
+            assert!(!lower.contains(evil), "{evil}: {head}");
+        }
+        for told in [
+            "accept-encoding: gzip\r\n",
+            "x-forwarded-host: localhost\r\n",
+            "x-own: 1\r\n",
+        ] {
+            assert!(lower.contains(told), "{told}: {head}");
+        }
     }
 }
 

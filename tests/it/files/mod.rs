@@ -1,4 +1,5 @@
 //! Static files, as clients of the assembled server get them.
 
+mod fallback;
 mod slow;
 mod variants;

@@ -40,6 +40,16 @@ pub struct Received {
 impl Grpc {
     /// Starts it.
     pub fn start() -> Self {
+        Self::answering(ToOwned::to_owned)
+    }
+
+    /// Starts one that refuses every call.
+    pub fn refusing() -> Self {
+        Self::answering(|_| "/refuse".to_owned())
+    }
+
+    /// `like` says by which path of the table a path is answered.
+    fn answering(like: fn(&str) -> String) -> Self {
         let (told, address) = channel();
         let (sender, requests) = channel();
         std::thread::spawn(move || {
@@ -52,7 +62,7 @@ impl Grpc {
                 told.send(listener.local_addr().unwrap()).unwrap();
                 for number in 0.. {
                     let client = listener.accept().await.unwrap().0;
-                    tokio::spawn(connection(client, number, sender.clone()));
+                    tokio::spawn(connection(client, number, sender.clone(), like));
                 }
             });
         });
@@ -68,7 +78,12 @@ impl Grpc {
     }
 }
 
-async fn connection(client: TcpStream, number: usize, requests: Sender<Received>) {
+async fn connection(
+    client: TcpStream,
+    number: usize,
+    requests: Sender<Received>,
+    like: fn(&str) -> String,
+) {
     client.set_nodelay(true).unwrap();
     let Ok(mut connection) = h2::server::handshake(client).await else {
         return;
@@ -76,7 +91,7 @@ async fn connection(client: TcpStream, number: usize, requests: Sender<Received>
     while let Some(Ok((request, answer))) = connection.accept().await {
         let (head, body) = request.into_parts();
         let head = Request::from_parts(head, ());
-        let path = head.uri().path().to_owned();
+        let path = like(head.uri().path());
         // The test may have seen enough.
         let _ = requests.send(Received {
             head,

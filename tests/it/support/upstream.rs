@@ -1,7 +1,7 @@
 //! Servers to forward to that do exactly what a test says, byte by byte.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -43,7 +43,15 @@ impl Socket for UnixStream {}
 impl Upstream {
     /// Runs `script` on every connection, each on a thread of its own.
     pub fn scripted(script: impl Fn(&mut Connection) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::scripted_at("127.0.0.1:0", script)
+    }
+
+    /// The same at `address`.
+    pub fn scripted_at(
+        address: impl ToSocketAddrs,
+        script: impl Fn(&mut Connection) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let accept = move || {
             let stream = listener.accept().unwrap().0;

@@ -5,10 +5,11 @@ use std::io::Read as _;
 use std::sync::mpsc::channel;
 use std::thread;
 
-use super::{forwarding_to, forwarding_with};
+use super::{access_line, forwarding_to, forwarding_with};
 use crate::support::http2::{Http2, read_to_end};
 use crate::support::nginx::Nginx;
 use crate::support::raw::Raw;
+use crate::support::server::PATIENCE;
 use crate::support::upstream::Upstream;
 
 const MIB: usize = 1024 * 1024;
@@ -300,4 +301,59 @@ fn peak_memory(server: &crate::support::server::Server) -> usize {
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = peak.and_then(|peak| peak.split_whitespace().next());
     kib.map_or(0, |kib| kib.parse::<usize>().unwrap() * 1024)
+}
+
+#[test]
+fn a_client_that_stops_within_its_upload_is_cut_off_from_its_upstream() {
+    let (told, closed) = channel();
+    let upstream = Upstream::scripted(move |connection| {
+        if connection.head().is_some() && connection.read(5).is_some() {
+            let _ = told.send(connection.is_closed());
+        }
+    });
+    let server = forwarding_with("timeouts = { body_idle = \"500ms\" }", &upstream.table(""));
+    let mut raw = Raw::connect(server.http.unwrap());
+    raw.send("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhello");
+    assert_eq!(raw.last_answer().status, 408);
+    assert!(closed.recv_timeout(PATIENCE).unwrap(), "nothing more came");
+}
+
+#[test]
+fn a_client_that_stops_reading_is_cut_off_from_its_upstream() {
+    let (told, stopped) = channel();
+    let piece = vec![b'x'; 64 * 1024];
+    let upstream = Upstream::scripted(move |connection| {
+        if connection.request().is_some() {
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n");
+            while connection.send(&piece) {}
+            let _ = told.send(());
+        }
+    });
+    let server = forwarding_with("timeouts = { write_idle = \"500ms\" }", &upstream.table(""));
+    let mut raw = Raw::connect(server.http.unwrap());
+    raw.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(raw.head().status, 200);
+    stopped
+        .recv_timeout(PATIENCE)
+        .expect("the upstream is not read either");
+    // Others come through meanwhile and afterwards.
+    let mut other = Raw::connect(server.http.unwrap());
+    other.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(other.answer().status, 200);
+}
+
+#[test]
+fn a_client_that_goes_on_sending_is_no_part_of_how_long_it_took() {
+    let upstream = Upstream::saying("never");
+    let mut server = forwarding_with("max_body = 10", &upstream.table(""));
+    let mut raw = Raw::connect(server.http.unwrap());
+    raw.send("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+    raw.send("14\r\n01234567890123456789\r\n");
+    let answer = raw.answer();
+    assert_eq!(answer.status, 413);
+    // It is listened to for five seconds now, so that it can read this; the line is there before.
+    let line = access_line(&mut server, &answer);
+    let (_, rest) = line.split_once(" rt=").unwrap();
+    let took: f64 = rest.split(' ').next().unwrap().parse().unwrap();
+    assert!(took < 4.0, "{line}");
 }

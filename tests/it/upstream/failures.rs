@@ -1,12 +1,15 @@
 //! Upstreams that are not there, say nothing, or nonsense.
 
 use std::net::{SocketAddr, TcpStream};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::{access_line, forwarding_to};
+use serde_json::Value;
+
+use super::{access_line, forwarding_to, forwarding_with};
 use crate::support::raw::Raw;
 use crate::support::server::{PATIENCE, Server};
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{Upstream, table};
 
 fn ask(server: &Server, accept: &str) -> crate::support::raw::RawAnswer {
     let mut raw = Raw::connect(server.http.unwrap());
@@ -252,20 +255,79 @@ fn a_post_is_sent_once_however_it_fails() {
     }
 }
 
+/// Takes its time for the head, and as long again for the body.
+fn slow_by(pause: Duration) -> Upstream {
+    Upstream::scripted(move |connection| {
+        while connection.request().is_some() {
+            sleep(pause);
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
+            sleep(pause);
+            connection.send("slow");
+        }
+    })
+}
+
 #[test]
 fn the_log_tells_the_times_of_the_upstream() {
-    let upstream = Upstream::saying("hello");
-    let mut server = forwarding_to(&upstream.table(""));
+    let pause = 0.2;
+    let upstream = slow_by(Duration::from_secs_f64(pause));
+    // One worker: with several, Pingora's pool sometimes loses a connection to a race.
+    let mut server = forwarding_with("workers = 1", &upstream.table(""));
+    for is_first in [true, false] {
+        let answer = ask(&server, "*/*");
+        let line = access_line(&mut server, &answer);
+        let time = |name: &str| {
+            let (_, rest) = line.split_once(&format!(" {name}=")).expect(name);
+            let rest = rest.trim_start_matches('"');
+            let end = rest.find([' ', '"']).unwrap();
+            rest[..end].parse::<f64>().ok()
+        };
+        let [rt, uhtt, urt] = ["rt", "uhtt", "urt"].map(|name| time(name).expect(name));
+        assert!(uhtt >= pause, "to the head: {line}");
+        assert!(urt >= uhtt + pause * 0.9, "and the body: {line}");
+        assert!(rt >= urt - 0.001, "all of it: {line}");
+        let uct = time("uct");
+        assert_eq!(
+            uct.is_some(),
+            is_first,
+            "the second time it is kept: {line}"
+        );
+        assert!(
+            uct.unwrap_or_default() < pause,
+            "before anything was asked: {line}"
+        );
+    }
+}
+
+#[test]
+fn json_has_the_times_of_each_try() {
+    let pause = 0.2;
+    let (rude, slow) = (
+        Upstream::scripted(|connection| {
+            connection.request();
+        }),
+        slow_by(Duration::from_secs_f64(pause)),
+    );
+    let log = "[log]\naccess = \"json\"\n";
+    let mut server = forwarding_to(&format!("{log}{}", table(&[&rude, &slow], "")));
     let answer = ask(&server, "*/*");
-    let line = access_line(&mut server, &answer);
-    for name in ["rt=", "uct=\"", "uhtt=\"", "urt=\""] {
-        let (_, rest) = line.split_once(&format!(" {name}")).expect(name);
-        let number: String = rest
-            .chars()
-            .take_while(|character| character.is_ascii_digit() || *character == '.')
-            .collect();
-        number
-            .parse::<f64>()
-            .unwrap_or_else(|_| panic!("{name} in {line}"));
+    assert_eq!(answer.status, 200);
+    let id = answer.header("x-request-id").unwrap().to_owned();
+    let line = server.wait_for_line(&format!("\"request_id\":\"{id}\""));
+    let line: Value = serde_json::from_str(&line).unwrap();
+    let tries = line["upstream"].as_array().unwrap();
+    let servers: Vec<_> = tries
+        .iter()
+        .map(|each| each["server"].as_str().unwrap())
+        .collect();
+    assert_eq!(servers, [&rude.address, &slow.address], "{line}");
+    assert_eq!(tries[0]["uhtt"], Value::Null, "{line}");
+    let [uhtt, urt] = ["uhtt", "urt"].map(|name| tries[1][name].as_f64().unwrap());
+    assert!(uhtt >= pause && urt >= uhtt + pause * 0.9, "{line}");
+    for name in ["uct", "uhtt", "urt"] {
+        assert_eq!(
+            line[name], tries[1][name],
+            "of the answer that came: {line}"
+        );
     }
 }

@@ -163,6 +163,22 @@ async fn a_call_that_one_server_refuses_goes_to_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_other_server_answers_a_call_that_one_refuses() {
+    let (refusing, good) = (Grpc::refusing(), Grpc::start());
+    let server = forwarding_to(&format!(
+        "[[upstream]]\nname = \"backend\"\nservers = [\"h2c://{}\", \"h2c://{}\"]\nretries = 1\n\
+         eject_after = 0\n",
+        refusing.address, good.address
+    ));
+    for _ in 0..4 {
+        let (read, trailers) = call(server.https.unwrap(), "/echo", b"hello").await;
+        assert_eq!(read, b"hello");
+        assert_eq!(trailers["grpc-status"], "0");
+    }
+    tokio::task::block_in_place(|| refusing.request());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn http_2_over_tls_is_verified_and_has_trailers_too() {
     let grpc = Grpc::start();
     let authority = Authority::new();

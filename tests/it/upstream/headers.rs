@@ -2,6 +2,7 @@
 
 use super::forwarding_to;
 use crate::support::http;
+use crate::support::http2::Http2;
 use crate::support::raw::Raw;
 use crate::support::upstream::Upstream;
 
@@ -55,6 +56,24 @@ async fn https_and_http_2_arrive_as_http_1_with_host_and_scheme() {
     assert_eq!(received.header("cookie"), Some("a=b"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_comes_through_as_browsers_write_it() {
+    let upstream = Upstream::saying("found");
+    let server = forwarding_to(&upstream.table(""));
+    let target = "/grep?q=^foo|[a]{2}`x`&path=C:\\dir&to=/?@:";
+    tokio::task::block_in_place(|| {
+        let mut raw = Raw::connect(server.http.unwrap());
+        raw.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        assert_eq!(raw.answer().text(), "found");
+        assert_eq!(upstream.request().line(), format!("GET {target} HTTP/1.1"));
+    });
+    let mut client = Http2::connect(server.https.unwrap()).await;
+    assert_eq!(client.get(target, &[]).await.status(), 200);
+    tokio::task::block_in_place(|| {
+        assert_eq!(upstream.request().line(), format!("GET {target} HTTP/1.1"));
+    });
+}
+
 #[test]
 fn headers_of_one_connection_do_not_travel_on() {
     let upstream = Upstream::answering(
@@ -79,6 +98,7 @@ fn headers_of_one_connection_do_not_travel_on() {
         "x-secret-hop",
         "keep-alive",
         "proxy-connection",
+        "proxy-authorization",
         "te",
         "upgrade",
     ] {

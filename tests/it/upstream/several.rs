@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Instant;
 
 use super::{access_line, forwarding_to, forwarding_with};
 use crate::support::breakable::{Break, Breakable, Target};
@@ -45,6 +46,32 @@ fn rude() -> Upstream {
     Upstream::scripted(|connection| {
         connection.request();
     })
+}
+
+#[test]
+fn a_backup_is_asked_while_no_other_is_in() {
+    let (main, backup) = (Upstream::saying("main"), Upstream::saying("backup"));
+    let proxy = breakable(&main);
+    let server = forwarding_to(&format!(
+        "[[upstream]]\nname = \"backend\"\nservers = [\"{} backup\", \"{}\"]\n\
+         keepalive = 0\neject_after = 1\neject_for = \"300ms\"\n",
+        backup.address,
+        proxy.address()
+    ));
+    let said = |expected: &str| {
+        for _ in 0..4 {
+            assert_eq!(get(&server).text(), expected);
+        }
+    };
+    said("main");
+    proxy.refuse();
+    said("backup");
+    proxy.forward();
+    let deadline = Instant::now() + PATIENCE;
+    while get(&server).text() != "main" {
+        assert!(Instant::now() < deadline, "it is back");
+    }
+    said("main");
 }
 
 #[test]
@@ -157,6 +184,17 @@ fn a_body_that_is_sent_again_is_counted_once() {
         body.len()
     );
     assert_eq!(ask(&server, &request).status, 200);
+    assert_eq!(good.request().body, body.as_bytes());
+
+    // The same in chunks, as nobody has said how long it is.
+    let chunked = format!(
+        "PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n7800\r\n{body}\r\n0\r\n\r\n"
+    );
+    for _ in 0..2 {
+        assert_eq!(ask(&server, &chunked).status, 200);
+        assert_eq!(good.request().body, body.as_bytes());
+    }
+    assert!(bad.has_more_requests(), "it was asked, too");
 }
 
 #[test]
@@ -249,6 +287,28 @@ fn a_faulty_connection_has_its_status() {
 }
 
 #[test]
+fn a_server_that_does_not_answer_its_health_checks_is_not_well() {
+    let silent = Upstream::scripted(|connection| {
+        while let Some(head) = connection.head() {
+            if head.starts_with("GET /healthz") {
+                connection.is_closed();
+                return;
+            }
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsilent");
+        }
+    });
+    let other = Upstream::saying("other");
+    let health = "[upstream.health]\npath = \"/healthz\"\ninterval = \"50ms\"\ntimeout = \"300ms\"";
+    let mut server = forwarding_to(&table(&[&silent, &other], health));
+    let line = server.wait_for_line("unhealthy");
+    assert!(line.contains(&silent.address), "{line}");
+    assert!(line.contains("no answer within 300ms"), "{line}");
+    for _ in 0..4 {
+        assert_eq!(get(&server).text(), "other");
+    }
+}
+
+#[test]
 fn a_server_that_is_not_well_gets_no_requests() {
     let well = Arc::new(AtomicBool::new(true));
     let answer = well.clone();
@@ -324,17 +384,22 @@ fn the_least_busy_server_is_asked() {
     });
     let idle = Upstream::saying("idle");
     let keys = "balance = \"least-connections\"";
-    let server = forwarding_to(&table(&[&busy, &idle], keys));
+    let mut server = forwarding_to(&table(&[&busy, &idle], keys));
     let mut waiting = Raw::connect(server.http.unwrap());
     // Whichever comes first, soon one waits at the busy server.
     waiting.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     if !waiting.is_silent_for(std::time::Duration::from_millis(500)) {
-        assert_eq!(waiting.answer().text(), "idle");
+        let answer = waiting.answer();
+        assert_eq!(answer.text(), "idle");
+        access_line(&mut server, &answer);
         waiting.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     }
     busy.request();
     for _ in 0..5 {
-        assert_eq!(get(&server).text(), "idle");
+        let answer = get(&server);
+        assert_eq!(answer.text(), "idle");
+        // Until its line is there it counts as running.
+        access_line(&mut server, &answer);
     }
     go_on.send(()).unwrap();
     assert_eq!(waiting.answer().text(), "busy");

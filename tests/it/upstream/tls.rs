@@ -80,6 +80,25 @@ fn a_server_proves_its_name_by_the_roots_that_are_trusted() {
     assert!(!upstream.has_more_requests(), "nobody else got through");
 }
 
+#[test]
+fn without_roots_of_its_own_the_systems_count() {
+    let authority = Authority::new();
+    let upstream = Upstream::saying("proven");
+    let front = front(&authority, &["127.0.0.1"], &upstream);
+    let setup = Setup::new().plain();
+    let roots = setup.directory().join("system.pem");
+    authority.write(&roots);
+    let server = setup
+        .environment("SSL_CERT_FILE", roots.to_str().unwrap())
+        .config(&format!(
+            "[[upstream]]\nname = \"a\"\nservers = [\"https://{}\"]\n\
+             [[route]]\npath = \"/a\"\nupstream = \"a\"",
+            front.address
+        ))
+        .start();
+    assert_eq!(ask(&server, "/a").text(), "proven");
+}
+
 /// An address is proven as well as a name.
 #[test]
 fn a_server_without_a_name_proves_its_address() {

@@ -1,8 +1,9 @@
 //! WebSocket: after 101 the bytes belong to client and upstream.
 
 use std::io::Read;
+use std::time::Duration;
 
-use super::forwarding_to;
+use super::{access_line, forwarding_to, forwarding_with};
 use crate::support::raw::Raw;
 use crate::support::upstream::Upstream;
 
@@ -54,6 +55,50 @@ fn a_websocket_passes_both_ways() {
             raw.0.read_exact(&mut echoed).unwrap();
             assert_eq!(&echoed, message);
         }
+    }
+}
+
+/// What it says is no body of a request: neither is it too long, nor has it stopped.
+#[test]
+fn a_websocket_has_the_bounds_of_no_body() {
+    let upstream = echo();
+    let server = forwarding_with(
+        "max_body = \"1KiB\"\ntimeouts = { body_idle = \"300ms\" }",
+        &upstream.table("read_timeout = \"300ms\""),
+    );
+    let mut raw = Raw::connect(server.http.unwrap());
+    raw.send(format!("{UPGRADE}\r\n"));
+    assert_eq!(raw.head().status, 101);
+    let mut say = |times: usize| {
+        for _ in 0..times {
+            raw.send("hello");
+            let mut echoed = [0; 5];
+            raw.0.read_exact(&mut echoed).unwrap();
+            assert_eq!(&echoed, b"hello");
+        }
+        assert!(raw.is_silent_for(Duration::from_secs(1)), "it is open");
+    };
+    say(400);
+    say(1);
+}
+
+#[test]
+fn another_protocol_is_offered_in_vain() {
+    let upstream = Upstream::saying("HTTP/1.1");
+    // One worker: with several, Pingora's pool sometimes loses a connection to a race.
+    let mut server = forwarding_with("workers = 1", &upstream.table(""));
+    let mut raw = Raw::connect(server.http.unwrap());
+    for _ in 0..2 {
+        raw.send(
+            "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\n\
+             Upgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n\r\n",
+        );
+        let answer = raw.answer();
+        assert_eq!((answer.status, answer.text().as_str()), (200, "HTTP/1.1"));
+        access_line(&mut server, &answer);
+        let received = upstream.request();
+        assert_eq!(received.header("upgrade"), None);
+        assert_eq!(received.connection, 0, "it is kept as always");
     }
 }
 
