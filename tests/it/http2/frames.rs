@@ -145,6 +145,13 @@ pub fn header_block(method: &str) -> Vec<u8> {
     block
 }
 
+/// Adds a field whose name is written out, to [`header_block`].
+pub fn push_field(block: &mut Vec<u8>, name: &str, value: &str) {
+    let mut literal = vec![0, u8::try_from(name.len()).unwrap()];
+    literal.extend_from_slice(name.as_bytes());
+    push_literal(block, &literal, value);
+}
+
 fn push_literal(block: &mut Vec<u8>, name: &[u8], value: &str) {
     block.extend_from_slice(name);
     block.push(u8::try_from(value.len()).unwrap());

@@ -5,6 +5,7 @@ mod client;
 mod deadlines;
 mod frames;
 mod requests;
+mod smuggling;
 
 pub use client::{Client, read, to};
 
