@@ -17,6 +17,33 @@ fn a_connection_lives_on() {
 }
 
 #[test]
+fn whoever_says_close_has_the_last_answer() {
+    let server = edge("");
+    for lines in [
+        "Connection: close\r\n",
+        "connection: CLOSE\r\n",
+        "Connection: keep-alive, close\r\n",
+        "Connection: x , close,\r\n",
+        "Connection: keep-alive\r\nConnection: close\r\n",
+        "Connection: x\r\nConnection: y, close\r\n",
+        "Connection: close\r\nConnection: keep-alive\r\n",
+    ] {
+        for path in ["/healthz", "/word/one"] {
+            let mut client = connect(&server);
+            client.send(format!(
+                "GET {path} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n"
+            ));
+            let answer = client.last_answer();
+            assert_eq!(
+                answer.header("connection"),
+                Some("close"),
+                "{path}, {lines}"
+            );
+        }
+    }
+}
+
+#[test]
 fn requests_sent_at_once_are_answered_in_their_order() {
     let server = edge("");
     let mut client = connect(&server);
