@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{access_line, forwarding_to, forwarding_with};
 use crate::support::raw::Raw;
-use crate::support::server::{PATIENCE, Server};
+use crate::support::server::{PATIENCE, Server, Setup};
 use crate::support::upstream::{Upstream, table};
 
 fn ask(server: &Server, accept: &str) -> crate::support::raw::RawAnswer {
@@ -252,6 +252,33 @@ fn a_post_is_sent_once_however_it_fails() {
         assert_eq!(raw.answer().status, 502);
         assert_eq!(upstream.request().body, read.as_bytes());
         assert!(!upstream.has_more_requests(), "it may have been acted on");
+    }
+}
+
+#[test]
+fn a_server_that_breaks_off_in_the_middle_has_failed() {
+    let upstream = Upstream::scripted(|connection| {
+        connection.request();
+        connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+    });
+    let server = Setup::new()
+        .admin()
+        .plain()
+        .config(&format!(
+            "{}[[route]]\npath = \"/\"\nupstream = \"backend\"\n",
+            upstream.table("")
+        ))
+        .start();
+    let failed = || {
+        let said = server.ask(&["status", "--json"]);
+        let status: Value = serde_json::from_slice(&said.stdout).unwrap();
+        status["upstreams"][0]["servers"][0]["failed"].as_u64()
+    };
+    for count in 1..=2 {
+        let mut raw = Raw::connect(server.http.unwrap());
+        raw.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(raw.last_answer().text(), "half");
+        assert_eq!(failed(), Some(count));
     }
 }
 
