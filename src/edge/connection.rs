@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use super::client_address::is_trusted;
 use super::farewell::{Farewell, Stage};
 use super::limits::{Caps, Full};
+use super::listeners::Here;
 use super::measure::{ConnectionCells, HandshakeFailed};
 use super::proxy::Proxy;
 use super::socket::Socket;
@@ -35,6 +36,7 @@ pub(super) struct Connection {
     pub(super) proxy: Arc<ArcSwap<HttpProxy<Proxy>>>,
     pub(super) is_tls: bool,
     pub(super) farewell: Arc<Farewell>,
+    pub(super) _here: Here,
 }
 
 /// Who is at the other end of the socket.

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use futures_util::future::{AbortHandle, Abortable};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 /// Between the ends of two exchanges without an end of their own: a thousand clients a second can be
@@ -53,8 +53,6 @@ pub(crate) struct Farewell {
     turns: AtomicU32,
     /// Nanoseconds between two turns.
     pace: AtomicU64,
-    /// Told when the last connection has gone after that.
-    emptied: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -90,7 +88,6 @@ impl Farewell {
             endless: AtomicU32::new(0),
             turns: AtomicU32::new(0),
             pace: AtomicU64::new(0),
-            emptied: Notify::new(),
         })
     }
 
@@ -155,19 +152,13 @@ impl Farewell {
         }
     }
 
-    /// Has every connection give its last answer, waits `patience` for that, and cuts those that are
-    /// still there; returns how many that were.
-    pub(crate) async fn take(&self, patience: Duration) -> usize {
+    /// Has every connection give its last answer, waits `patience` until they are `gone`, and cuts those
+    /// that are still there; returns how many that were.
+    pub(crate) async fn take(&self, patience: Duration, gone: impl Future) -> usize {
         self.part(patience);
-        match timeout(patience, self.all_gone()).await {
-            Ok(()) => 0,
+        match timeout(patience, gone).await {
+            Ok(_) => 0,
             Err(_) => self.cut(),
-        }
-    }
-
-    async fn all_gone(&self) {
-        while !self.open.lock().handles.is_empty() {
-            self.emptied.notified().await;
         }
     }
 
@@ -193,11 +184,7 @@ impl Farewell {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut open = self.farewell.open.lock();
-        open.handles.remove(&self.number);
-        if open.handles.is_empty() && self.farewell.has_begun() {
-            self.farewell.emptied.notify_one();
-        }
+        self.farewell.open.lock().handles.remove(&self.number);
     }
 }
 
@@ -290,8 +277,7 @@ mod tests {
     async fn who_leaves_in_time_is_not_cut() {
         let farewell = Farewell::new();
         let connection = farewell.accompany(farewell.reached(Stage::LastAnswer));
-        let (cut, ()) = tokio::join!(farewell.take(Duration::from_mins(1)), connection);
-        assert_eq!(cut, 0);
+        assert_eq!(farewell.take(Duration::from_mins(1), connection).await, 0);
     }
 
     #[tokio::test]
@@ -303,7 +289,7 @@ mod tests {
             stays(),
             stays(),
             leaves,
-            farewell.take(Duration::from_millis(50))
+            farewell.take(Duration::from_millis(50), std::future::pending::<()>())
         );
         assert_eq!(cut, 2);
         assert!(farewell.open.lock().handles.is_empty());

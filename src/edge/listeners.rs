@@ -7,6 +7,7 @@
 //! Each listener has a service of its own, so that one can be opened or taken away while the others
 //! go on ([`Listening`]).
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
@@ -15,19 +16,20 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use parking_lot::Mutex;
+use pingora_core::apps::ServerApp;
 use pingora_core::listeners::{L4BufferSettings, ListenerConfig};
 use pingora_core::server::{Fds, ListenFds};
 use pingora_core::services::Service as _;
 use pingora_core::services::listening::Service;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
 
-use super::connection::Connection;
 use super::farewell::{Farewell, Stage};
 
-/// For a task that was just spawned to begin: on a busy machine, and more.
-const BEGINNING: Duration = Duration::from_millis(250);
+/// Part of what serves the connections of a listener, of which there is one: it lives while the listener
+/// accepts, and as long as any connection. Pingora has it beside each from the moment of its acceptance,
+/// and so before the connection's task has begun to run and counts as open.
+pub(super) type Here = oneshot::Sender<Infallible>;
 
 /// A bound socket that nobody accepts from yet: clients wait in its queue.
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub(super) struct Listening {
     farewell: Arc<Farewell>,
     stop: watch::Sender<bool>,
     accepting: JoinHandle<()>,
+    /// Resolves when [`Here`] is no more.
+    gone: oneshot::Receiver<Infallible>,
 }
 
 /// A listener that lacks nothing but its start.
@@ -184,19 +188,23 @@ impl Prepared {
         })
     }
 
-    /// Accepts connections and hands each to what `connection` makes, until the listener is taken
-    /// away. Must be called within a tokio runtime.
-    pub(super) fn open(self, connection: impl FnOnce(Arc<Farewell>) -> Connection) -> Listening {
+    /// Accepts connections and hands each to what `app` makes, until the listener is taken away. Must be
+    /// called within a tokio runtime.
+    pub(super) fn open<A>(self, app: impl FnOnce(Arc<Farewell>, Here) -> A) -> Listening
+    where
+        A: ServerApp + Send + Sync + 'static,
+    {
         let Self {
             is_tls,
             socket,
             accepting,
         } = self;
         let farewell = Farewell::new();
+        let (here, gone) = oneshot::channel();
         let name = socket.address.to_string();
         // `edge/socket` has its own.
         let buffers = L4BufferSettings::unbuffered();
-        let mut service = Service::new(name.clone(), connection(farewell.clone()));
+        let mut service = Service::new(name.clone(), app(farewell.clone(), here));
         service.add_listener(ListenerConfig::tcp(name.clone()).l4_buffer(buffers));
         let mut sockets = Fds::new();
         sockets.add(name, accepting.into_raw_fd());
@@ -211,6 +219,7 @@ impl Prepared {
             farewell,
             stop,
             accepting,
+            gone,
         }
     }
 }
@@ -224,7 +233,7 @@ impl Listening {
         let farewell = self.farewell.clone();
         let gone = tokio::spawn(async move {
             let address = self.socket.address;
-            match self.fall_silent().await.take(drain).await {
+            match self.empty(drain).await {
                 0 => tracing::info!(%address, "no longer listening: every request was finished"),
                 cut => tracing::warn!(
                     %address, connections = cut,
@@ -244,29 +253,28 @@ impl Listening {
     /// `drain`; returns how many were cut then.
     pub(super) async fn hand_over(self, drain: Duration) -> usize {
         self.say_farewell();
-        self.fall_silent().await.take(drain).await
+        self.empty(drain).await
     }
 
-    /// Accepts nothing from here on; returns the farewell of the connections that are there.
-    async fn fall_silent(self) -> Arc<Farewell> {
+    /// Accepts nothing from here on, and waits until the connections that are there have ended; returns
+    /// how many were cut after `drain`.
+    async fn empty(self, drain: Duration) -> usize {
         drop(self.socket);
         self.stop.send_replace(true);
         // A listener that panicked has stopped as well; its panic is in the log.
         let _ = self.accepting.await;
-        // Pingora has spawned a task for the connection that it accepted last, and it counts for nothing
-        // here until it has begun to run.
-        sleep(BEGINNING).await;
-        self.farewell
+        self.farewell.take(drain, self.gone).await
     }
 
     /// Stops accepting, and ends the connections that ask nothing. The others end with their answer,
-    /// those that have none within a part of `drain`.
+    /// those that have none within a part of `drain`. Returns when all have ended.
     pub(super) async fn close(self, drain: Duration) {
         self.farewell.part(drain);
         self.farewell.go_on_to(Stage::Leaving);
+        drop(self.socket);
         self.stop.send_replace(true);
-        // A listener that panicked has stopped as well; its panic is in the log.
-        let _ = self.accepting.await;
+        // Nothing is ever sent.
+        let _ = self.gone.await;
     }
 }
 
@@ -322,7 +330,65 @@ fn explain(key: &str, address: SocketAddr, error: &io::Error) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+    use std::pin::pin;
+
+    use async_trait::async_trait;
+    use pingora_core::protocols::Stream;
+    use pingora_core::server::ShutdownWatch;
+    use tokio::sync::Notify;
+    use tokio::time::timeout;
+
     use super::*;
+
+    /// Accepts a connection, and doesn't begin with it before it is told to.
+    struct Late {
+        accepted: Arc<Notify>,
+        begin: Arc<Notify>,
+        _here: Here,
+    }
+
+    #[async_trait]
+    impl ServerApp for Late {
+        async fn process_new(
+            self: &Arc<Self>,
+            _stream: Stream,
+            _shutdown: &ShutdownWatch,
+        ) -> Option<Stream> {
+            self.accepted.notify_one();
+            self.begin.notified().await;
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_was_accepted_is_waited_for_also_before_it_has_begun() {
+        for is_handed_over in [false, true] {
+            let asked = "127.0.0.1:0".parse().unwrap();
+            let socket = bind_one("server.http", asked, &mut AtHand::nothing()).unwrap();
+            let _client = TcpStream::connect(socket.address).unwrap();
+            let [accepted, begin] = [Arc::<Notify>::default(), Arc::default()];
+            let listening = Prepared::new(socket, false).unwrap();
+            let listening = listening.open(|_, here| Late {
+                accepted: accepted.clone(),
+                begin: begin.clone(),
+                _here: here,
+            });
+            accepted.notified().await;
+            let mut ended = pin!(async {
+                let drain = Duration::from_mins(1);
+                if is_handed_over {
+                    assert_eq!(listening.hand_over(drain).await, 0);
+                } else {
+                    listening.close(drain).await;
+                }
+            });
+            let early = timeout(Duration::from_millis(100), ended.as_mut()).await;
+            assert!(early.is_err(), "{is_handed_over}");
+            begin.notify_one();
+            ended.await;
+        }
+    }
 
     #[test]
     fn a_port_in_use_is_named_with_its_key() {

@@ -290,9 +290,13 @@ impl Running {
             leaving.hurry();
         }
         let listening = self.listening.into_iter();
-        join_all(listening.map(|listening| listening.close(drain))).await;
+        let closed = async {
+            join_all(listening.map(|listening| listening.close(drain))).await;
+            // Those of listeners that were taken away before, too.
+            self.edge.connections.all_closed().await;
+        };
         // What is still there after the deadline is cut by the end of the runtime.
-        let _ = timeout(drain, self.edge.connections.all_closed()).await;
+        let _ = timeout(drain, closed).await;
         if let Some(traces) = &self.edge.traces {
             traces.flush().await;
         }
@@ -302,12 +306,14 @@ impl Running {
     /// Must be called within a tokio runtime.
     fn open(&mut self, listener: listeners::Prepared) {
         let is_tls = listener.is_tls;
-        self.listening.push(listener.open(|farewell| Connection {
-            edge: self.edge.clone(),
-            proxy: self.proxy.clone(),
-            is_tls,
-            farewell,
-        }));
+        self.listening
+            .push(listener.open(|farewell, here| Connection {
+                edge: self.edge.clone(),
+                proxy: self.proxy.clone(),
+                is_tls,
+                farewell,
+                _here: here,
+            }));
     }
 }
 
