@@ -110,6 +110,24 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
+impl Silence {
+    /// What to do, for what `signal` (as `HUP`) asks for as well: that needs no address.
+    pub(super) fn or_by(self, signal: &str) -> anyhow::Error {
+        let instead = format!(
+            "send SIG{signal} to its process instead (kill -{signal} PID), and look into its log"
+        );
+        match self {
+            Self::SwitchedOff => {
+                anyhow!("server.admin is switched off, so the server cannot be asked; {instead}")
+            }
+            Self::NotRunning(address) => anyhow!(
+                "nobody listens at {address} (server.admin): is the server running? If server.admin was changed since it started, {instead}"
+            ),
+            Self::Other(error) => error,
+        }
+    }
+}
+
 impl From<Silence> for anyhow::Error {
     fn from(silence: Silence) -> Self {
         match silence {
@@ -117,7 +135,7 @@ impl From<Silence> for anyhow::Error {
                 "server.admin is switched off, so the server cannot be asked; set it to \"127.0.0.1:9180\" and restart"
             ),
             Silence::NotRunning(address) => anyhow!(
-                "nobody listens at {address} (server.admin): is the server running, with this configuration?"
+                "nobody listens at {address} (server.admin): is the server running? If server.admin was changed since it started, it still listens at the old address"
             ),
             Silence::Other(error) => error,
         }

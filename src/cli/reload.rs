@@ -26,7 +26,7 @@ pub(super) fn run(config: Option<&Path>) -> Outcome {
     let asked = ask::post(admin, PATH, &Wanted {}, PATIENCE);
     let (status, body) = super::small_runtime()?
         .block_on(asked)
-        .map_err(anyhow::Error::from)?;
+        .map_err(|silence| silence.or_by("HUP"))?;
     let outcome: reload::Outcome = serde_json::from_slice(&body)
         .with_context(|| format!("{PATH} answered {status}; the log of the server tells more"))?;
     match outcome {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow};
 use http::StatusCode;
 
 use super::Outcome;
-use super::ask::{self, Silence};
+use super::ask;
 use crate::admin::upgrade::{self, PATIENCE, WATCH, Wanted};
 use crate::config::values::parse_duration;
 
@@ -51,12 +51,7 @@ async fn upgrade(admin: Option<SocketAddr>, arguments: &Arguments) -> anyhow::Re
     };
     let longest = patience + watch.unwrap_or(WATCH) + MARGIN;
     let asked = ask::post(admin, upgrade::PATH, &wanted, longest).await;
-    let (status, body) = asked.map_err(|silence| match silence {
-        Silence::SwitchedOff => anyhow!(
-            "server.admin is switched off, so the server cannot be asked; send SIGQUIT to its process instead (kill -QUIT PID), and look into its log"
-        ),
-        silence => silence.into(),
-    })?;
+    let (status, body) = asked.map_err(|silence| silence.or_by("QUIT"))?;
     let outcome: upgrade::Outcome = serde_json::from_slice(&body)
         .with_context(|| format!("{} answered {status}", upgrade::PATH))?;
     if status == StatusCode::OK {

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use super::{says, site, words};
+use crate::support::command::free_port;
 
 #[test]
 fn what_changes_is_told_and_what_waits_is_named() {
@@ -118,6 +119,32 @@ fn nobody_to_reload_is_a_failure() {
         "{}",
         words(&output)
     );
+}
+
+#[test]
+fn a_server_that_is_asked_at_another_address_hears_signals_all_the_same() {
+    let mut server = site("", &says("/", "old"));
+    let elsewhere = format!("127.0.0.1:{}", free_port());
+    for (command, instead) in [
+        ("reload", "kill -HUP PID"),
+        ("upgrade", "kill -QUIT PID"),
+        ("status", "at the old address"),
+    ] {
+        let asked = server.command(&[command]).env("ADMIN", &elsewhere).output();
+        let said = words(&asked.unwrap());
+        let why = "If server.admin was changed since it started";
+        assert!(said.contains(why), "{command}: {said}");
+        assert!(said.contains(instead), "{command}: {said}");
+    }
+    server.rewrite("${ADMIN:-127.0.0.1:0}", "");
+    for (command, instead) in [("reload", "kill -HUP PID"), ("upgrade", "kill -QUIT PID")] {
+        let said = words(&server.ask(&[command]));
+        assert!(said.contains("switched off"), "{command}: {said}");
+        assert!(said.contains(instead), "{command}: {said}");
+    }
+    server.signal(nix::sys::signal::Signal::SIGHUP);
+    let line = server.wait_for_line("wait for a restart");
+    assert!(line.contains("server.admin"), "{line}");
 }
 
 #[test]
