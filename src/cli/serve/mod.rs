@@ -1,36 +1,39 @@
 //! `unibody serve`: everything, in the order it comes up and goes down.
 
+mod arrival;
 mod certificates;
 mod database;
-mod handover;
+mod end;
 mod health;
+mod inboxes;
 mod live;
 mod signals;
 mod source;
+mod succession;
 mod watching;
 
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use axum::Router;
-use futures_util::FutureExt as _;
 use time::OffsetDateTime;
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 
+use self::arrival::{Arrival, Gifts};
 use self::certificates::{Keeping, Ready};
 use self::database::DatabaseSide;
-use self::handover::{Arrival, Gifts, Relieved, Request, Succession};
+use self::end::finish;
+use self::inboxes::Inboxes;
 use self::live::Live;
-use self::signals::{Asked, Signals};
+use self::signals::Signals;
 use self::source::Source;
+use self::succession::Succession;
 use self::watching::Watching;
 use super::{Failure, Outcome};
-use crate::admin::reload::{self, Reloads};
+use crate::admin::reload::Reloads;
 use crate::admin::{self, upgrade::Desk};
 use crate::app;
 use crate::backup::task::Scheduled;
@@ -226,125 +229,13 @@ async fn serve(
         None => inboxes.systemd.stopping(),
     }
     stopping.send_replace(true);
-    end(live, relieved, telling, &mut inboxes.signals).await;
+    finish(live, relieved, telling, &mut inboxes.signals).await;
     if let Some(backups) = backups {
         backups.ended().await;
     }
     database.stop().await;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// From where a running server is told what to do.
-struct Inboxes {
-    signals: Signals,
-    reloads: mpsc::Receiver<reload::Wish>,
-    watching: Watching,
-    succession: Succession,
-    systemd: Systemd,
-}
-
-impl Inboxes {
-    /// Does what is asked for until the server is to stop, or another process has taken over.
-    async fn work(&mut self, live: &mut Live, database: &DatabaseSide) -> Option<Relieved> {
-        loop {
-            let next = tokio::select! {
-                asked = self.signals.next() => match asked {
-                    Asked::Stop => return None,
-                    Asked::Reload => Next::Reload(None),
-                    Asked::HandOver => Next::HandOver(Request::by_signal()),
-                },
-                Some(wish) = self.reloads.recv() => Next::Reload(Some(wish)),
-                () = self.watching.changed() => Next::Reload(None),
-                request = self.succession.asked() => Next::HandOver(request),
-            };
-            match next {
-                Next::Reload(wish) => {
-                    self.systemd.reloading();
-                    let outcome = tokio::select! {
-                        outcome = live.reload() => outcome,
-                        () = self.signals.stop() => return None,
-                    };
-                    self.systemd.ready();
-                    if !matches!(outcome, reload::Outcome::Reloaded { .. }) {
-                        self.systemd.status("serving; the last reload failed");
-                    }
-                    self.watching.follow(live.source.path(), &live.config);
-                    if let Some(wish) = wish {
-                        wish.answer(outcome);
-                    }
-                }
-                Next::HandOver(request) => {
-                    let hurry = Notify::new();
-                    let relieved =
-                        self.succession
-                            .hand_over(request, live, database, hurry.notified());
-                    let mut relieved = pin!(relieved);
-                    let relieved = tokio::select! {
-                        relieved = relieved.as_mut() => relieved,
-                        () = self.signals.stop() => {
-                            hurry.notify_one();
-                            // Where the other process serves already, this one may leave at once.
-                            return relieved.now_or_never().flatten();
-                        }
-                    };
-                    if relieved.is_some() {
-                        return relieved;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Finishes what was begun, for at most `server.drain`. `telling` ends by itself.
-async fn end(
-    live: Live,
-    relieved: Option<Relieved>,
-    telling: Option<JoinHandle<()>>,
-    signals: &mut Signals,
-) {
-    let Live {
-        config,
-        edge,
-        mut keeping,
-        ..
-    } = live;
-    let drain = config.server.drain;
-    if let Some(relieved) = &relieved {
-        tracing::info!(to = relieved.by.pid, ?drain, "finishing what was begun");
-    } else {
-        tracing::info!(?drain, "stopping");
-    }
-    let connections = async {
-        match relieved {
-            Some(_) => edge.hand_over(drain).await,
-            None => edge.stop(drain).await,
-        }
-    };
-    let telling = async {
-        if let Some(telling) = telling {
-            // It panics nowhere; were it to, nobody could be told any more.
-            let _ = telling.await;
-        }
-    };
-    // What is still to be told of certificates has as much time as running requests.
-    let drained = async { tokio::join!(connections, keeping.finish(drain), telling).0 };
-    tokio::select! {
-        cut = drained => match cut {
-            0 => tracing::info!("every request was finished"),
-            cut => tracing::warn!(connections = cut, "server.drain is over: connections cut"),
-        },
-        () = signals.stop() => tracing::warn!("second signal: stopping at once"),
-    }
-    keeping.cut().await;
-}
-
-/// What a running server is to do.
-#[expect(clippy::large_enum_variant, reason = "few are made, and none is kept")]
-enum Next {
-    Reload(Option<reload::Wish>),
-    HandOver(Request),
 }
 
 /// Says where the server listens; returns what to put into a browser on this machine.
