@@ -9,7 +9,7 @@ use super::database::DatabaseSide;
 use super::live::Live;
 use super::signals::{Asked, Signals};
 use super::succession::{Relieved, Request, Succession};
-use super::watching::Watching;
+use super::watching::{Look, Watching};
 use crate::admin::reload;
 use crate::handover::notify::Systemd;
 
@@ -50,6 +50,7 @@ impl Inboxes {
             match next {
                 Next::Reload(wish) => {
                     self.systemd.reloading();
+                    let look = Look::at(live.source.path());
                     let outcome = tokio::select! {
                         outcome = live.reload() => outcome,
                         () = self.signals.stop() => return None,
@@ -58,7 +59,7 @@ impl Inboxes {
                     if !matches!(outcome, reload::Outcome::Reloaded { .. }) {
                         self.systemd.status("serving; the last reload failed");
                     }
-                    self.watching.follow(live.source.path(), &live.config);
+                    self.watching.follow(look, &live.config);
                     if let Some(wish) = wish {
                         wish.answer(outcome);
                     }

@@ -31,7 +31,7 @@ use self::live::Live;
 use self::signals::Signals;
 use self::source::Source;
 use self::succession::Succession;
-use self::watching::Watching;
+use self::watching::{Look, Watching};
 use super::{Failure, Outcome};
 use crate::admin::reload::Reloads;
 use crate::admin::{self, upgrade::Desk};
@@ -65,6 +65,7 @@ pub(super) struct Arguments {
 pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
     let gifts = Gifts::take()?;
     let source = Source::new(config);
+    let look = Look::at(source.path());
     let config = match source.load() {
         Ok(config) => Arc::new(config),
         Err(mistakes) => {
@@ -79,7 +80,7 @@ pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
     let runtime = runtime(&config)?;
     let outcome = runtime.block_on(async {
         let mut arrival = Arrival::begin(gifts, &config, arguments.take_over).await?;
-        let outcome = serve(source, config, logging, &output, &mut arrival).await;
+        let outcome = serve((source, look), config, logging, &output, &mut arrival).await;
         arrival.failed(outcome.as_ref().err()).await;
         outcome
     });
@@ -91,7 +92,7 @@ pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
 
 #[expect(clippy::too_many_lines, reason = "the start, in one visible sequence")]
 async fn serve(
-    source: Source,
+    (source, look): (Source, anyhow::Result<Look>),
     config: Arc<Config>,
     logging: Logging,
     output: &Output,
@@ -102,8 +103,7 @@ async fn serve(
     let mut signals = Signals::listen()?;
     let (stopping, stopped) = watch::channel(false);
     let (reloads, wishes) = Reloads::new(started);
-    // From the first moment on, for starting takes a while.
-    let watching = Watching::of(source.path(), &config)?;
+    let watching = Watching::since(look?, &config)?;
 
     let (desk, upgrades) = Desk::open();
     let sockets = Sockets::bind(&config, &mut arrival.sockets)?;

@@ -12,11 +12,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use self::notices::Notices;
+use self::notices::{Notices, Unheard};
 use crate::config::Config;
 
 /// The configuration file, watched if that is wanted.
 pub(super) struct Watching(Option<Watch>);
+
+/// The file at a moment, and what happens to it from then on.
+pub(super) struct Look {
+    path: PathBuf,
+    /// `None` if it was not there.
+    content: Option<Vec<u8>>,
+    /// Fails where nobody may want it, so that is told to who does.
+    notices: nix::Result<Unheard>,
+}
 
 /// The configuration file, watched.
 struct Watch {
@@ -29,22 +38,38 @@ struct Watch {
     notices: Notices,
 }
 
+impl Look {
+    /// Looks at the file. To be done before the configuration is read, so that nothing that happens
+    /// afterwards is missed.
+    ///
+    /// # Errors
+    /// The working directory is gone.
+    pub(super) fn at(path: &Path) -> anyhow::Result<Self> {
+        let path = std::path::absolute(path).context("the working directory is gone")?;
+        Ok(Self {
+            notices: Unheard::of(&path),
+            content: std::fs::read(&path).ok(),
+            path,
+        })
+    }
+}
+
 impl Watching {
-    /// Watches the file at `path` from now on, if `config` wants it. Must be called within a tokio runtime.
+    /// Watches the file since `look`, if `config` wants it. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// The system has no watches left.
-    pub(super) fn of(path: &Path, config: &Config) -> anyhow::Result<Self> {
-        let watch = config.server.watch_config.then(|| Watch::start(path));
+    pub(super) fn since(look: Look, config: &Config) -> anyhow::Result<Self> {
+        let watch = config.server.watch_config.then(|| Watch::start(look));
         Ok(Self(watch.transpose()?))
     }
 
-    /// Goes on as another configuration wants it.
-    pub(super) fn follow(&mut self, path: &Path, config: &Config) {
+    /// Goes on as another configuration wants it, which was read after `look`.
+    pub(super) fn follow(&mut self, look: anyhow::Result<Look>, config: &Config) {
         if self.0.is_some() == config.server.watch_config {
             return;
         }
-        match Self::of(path, config) {
+        match look.and_then(|look| Self::since(look, config)) {
             Ok(watching) => *self = watching,
             Err(error) => tracing::error!("{error:#}"),
         }
@@ -60,21 +85,25 @@ impl Watching {
 }
 
 impl Watch {
-    /// Watches the file from now on. Must be called within a tokio runtime.
+    /// Watches the file since `look`. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// The system has no watches left.
-    fn start(path: &Path) -> anyhow::Result<Self> {
-        let path = std::path::absolute(path).context("the working directory is gone")?;
-        let notices = Notices::of(&path).with_context(|| {
+    fn start(look: Look) -> anyhow::Result<Self> {
+        let Look {
+            path,
+            content,
+            notices,
+        } = look;
+        let notices = notices.and_then(Unheard::listen).with_context(|| {
             format!(
                 "cannot watch {} (server.watch_config); raise fs.inotify.max_user_instances and max_user_watches",
                 path.display()
             )
         })?;
         Ok(Self {
-            seen: std::fs::read(&path).ok(),
             path,
+            seen: content,
             is_due: false,
             notices,
         })
@@ -89,7 +118,7 @@ impl Watch {
             }
             // Before it is read: what happens from here on is noticed by the new watches, on a way
             // that may be another one now.
-            match Notices::of(&self.path) {
+            match Unheard::of(&self.path).and_then(Unheard::listen) {
                 Ok(notices) => self.notices = notices,
                 Err(error) => {
                     tracing::warn!(%error, "part of the way to the configuration file isn't watched");
@@ -126,7 +155,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.toml");
         fs::write(&path, "a").unwrap();
-        let watching = Watch::start(&path).unwrap();
+        let watching = Watch::start(Look::at(&path).unwrap()).unwrap();
         (dir, watching)
     }
 
@@ -172,6 +201,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_changes_after_the_look_is_noticed_once_it_is_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        fs::write(&path, "a").unwrap();
+        let look = Look::at(&path).unwrap();
+        // The server reads the file now, or has just read it.
+        fs::write(&path, "b").unwrap();
+        let mut watching = Watch::start(look).unwrap();
+        timeout(PATIENCE, watching.changed()).await.unwrap();
+        assert_eq!(watching.seen.as_deref(), Some(&b"b"[..]));
+    }
+
+    #[tokio::test]
     async fn a_mounted_directory_of_kubernetes_is_noticed_whenever_it_is_swapped() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
@@ -183,7 +225,7 @@ mod tests {
         };
         version("..1", "a");
         symlink("..data/config.toml", at("config.toml")).unwrap();
-        let mut watching = Watch::start(&at("config.toml")).unwrap();
+        let mut watching = Watch::start(Look::at(&at("config.toml")).unwrap()).unwrap();
         for (name, before, content) in [("..2", "..1", "b"), ("..3", "..2", "c")] {
             version(name, content);
             fs::remove_dir_all(at(before)).unwrap();

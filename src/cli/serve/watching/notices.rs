@@ -10,7 +10,13 @@ use tokio::io::unix::AsyncFd;
 
 use super::way::{Step, way_to};
 
-/// The names on the way, watched.
+/// The names on the way, watched; what happens to them waits until somebody listens.
+pub(super) struct Unheard {
+    inotify: Inotify,
+    steps: HashMap<WatchDescriptor, Vec<Step>>,
+}
+
+/// The same, listened to.
 pub(super) struct Notices {
     inotify: AsyncFd<Raw>,
     steps: HashMap<WatchDescriptor, Vec<Step>>,
@@ -18,7 +24,7 @@ pub(super) struct Notices {
 
 struct Raw(Inotify);
 
-impl Notices {
+impl Unheard {
     pub(super) fn of(path: &Path) -> nix::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         let mut steps: HashMap<_, Vec<Step>> = HashMap::new();
@@ -32,15 +38,24 @@ impl Notices {
         }
         // A file that is mounted by itself is written to through another directory.
         let _ = inotify.add_watch(path, AddWatchFlags::IN_CLOSE_WRITE);
+        Ok(Self { inotify, steps })
+    }
+
+    /// Must be called within a tokio runtime.
+    pub(super) fn listen(self) -> nix::Result<Notices> {
         #[expect(
             deprecated,
             reason = "the successor is unsafe, for types that don't own their descriptor; this one does"
         )]
-        let inotify = AsyncFd::with_interest(Raw(inotify), Interest::READABLE);
-        let inotify = inotify.map_err(|_| nix::Error::EMFILE)?;
-        Ok(Self { inotify, steps })
+        let inotify = AsyncFd::with_interest(Raw(self.inotify), Interest::READABLE);
+        Ok(Notices {
+            inotify: inotify.map_err(|_| nix::Error::EMFILE)?,
+            steps: self.steps,
+        })
     }
+}
 
+impl Notices {
     /// Resolves when something has happened to one of the names.
     pub(super) async fn next(&self) {
         loop {
