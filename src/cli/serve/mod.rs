@@ -145,33 +145,29 @@ async fn serve(
         .as_ref()
         .map(|database| Scheduled::start(config.backup.as_ref(), database, stopped.clone()));
     let keeper = backups.as_ref().map(|backups| Arc::clone(&backups.keeper));
-    let mut telling = None;
-    let subject = match admin {
-        None => None,
-        Some(bound) => {
-            tracing::info!(admin = %format!("http://{}", bound.address), "status and metrics");
-            let subject = Arc::new(ArcSwap::from_pointee(admin::Subject {
-                config: Arc::clone(&config),
-                logging: logging.clone(),
-                output: output.clone(),
-                started,
-                listeners: admin::Listeners {
-                    http: addresses.http.clone(),
-                    https: addresses.https.clone(),
-                    admin: bound.address,
-                },
-                certificates: Arc::clone(&certificates.certificates),
-                database: database.database.clone(),
-                backups: keeper.clone(),
-                edge: edge.figures(),
-                reloads: Arc::clone(&reloads),
-                upgrades: desk,
-            }));
-            telling = Some(admin::serve(bound, Arc::clone(&subject), stopped.clone())?);
-            Some(subject)
-        }
-    };
-    let mut keeping = Keeping::until(stopped);
+    let admin = admin.map(|bound| {
+        tracing::info!(admin = %format!("http://{}", bound.address), "status and metrics");
+        let subject = Arc::new(ArcSwap::from_pointee(admin::Subject {
+            config: Arc::clone(&config),
+            logging: logging.clone(),
+            output: output.clone(),
+            started,
+            listeners: admin::Listeners {
+                http: addresses.http.clone(),
+                https: addresses.https.clone(),
+                admin: bound.address,
+            },
+            certificates: Arc::clone(&certificates.certificates),
+            database: database.database.clone(),
+            backups: keeper.clone(),
+            edge: edge.figures(),
+            reloads: Arc::clone(&reloads),
+            upgrades: desk,
+        }));
+        (bound, subject)
+    });
+    let subject = admin.as_ref().map(|(_, subject)| Arc::clone(subject));
+    let mut keeping = Keeping::until(stopped.clone());
     // After the listeners: a CA comes back to them, and so does the look at what is really served.
     keeping.begin(
         &certificates.certificates,
@@ -184,9 +180,14 @@ async fn serve(
         () = signals.stop() => Err(anyhow!("it was asked to stop")),
     };
     let is_alone = alone.is_ok();
+    let mut telling = None;
     match alone {
         Ok(()) => {
             database.keep();
+            // Not before: while two processes serve, one of them answers whoever asks, always the same.
+            if let Some((bound, subject)) = admin {
+                telling = Some(admin::serve(bound, subject, stopped)?);
+            }
             succession.be_found(&config.server.data_dir);
             tokio::spawn(systemd.clone().stay_alive());
             tracing::info!(open, "ready");

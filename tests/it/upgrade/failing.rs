@@ -2,12 +2,13 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{assert_refused, link_program, pid_in, setup, upgrade, wait_for_end, write_program};
+use super::{
+    assert_refused, link_program, setup, upgrade, upgrade_and_watch, wait_for_end, write_program,
+};
 use crate::support::raw::Raw;
 use crate::support::server::{PATIENCE, PROGRAM, Server};
 
@@ -145,23 +146,13 @@ fn a_new_process_that_is_killed_before_it_is_ready_costs_nothing() {
     assert_eq!(get(&server, "/api/notes"), 200);
 }
 
-/// Asks for an upgrade that is watched for long, and waits until the new process serves.
-fn upgrade_and_watch(server: &mut Server) -> (Child, Pid) {
-    let mut command = server.command(&["upgrade", "--watch", "5m"]);
-    command.env("ADMIN", server.admin.unwrap().to_string());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let asking = command.spawn().unwrap();
-    let line = server.wait_for_line("the new process serves, and this one as well");
-    (asking, pid_in(&line))
-}
-
 #[test]
 fn a_new_process_that_crashes_while_it_is_watched_leaves_the_old_one_in_charge() {
     let mut server = setup("", "").embedded().start();
     let pid = server.pid();
     let mut kept = Raw::connect(server.http.unwrap());
     for _ in 0..2 {
-        let (asking, new) = upgrade_and_watch(&mut server);
+        let (asking, new) = upgrade_and_watch(&mut server, "5m");
         kept.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
         assert_eq!(kept.answer().header("connection"), Some("keep-alive"));
         kill(new, Signal::SIGKILL).unwrap();
@@ -183,14 +174,14 @@ fn a_new_process_that_crashes_while_it_is_watched_leaves_the_old_one_in_charge()
 fn a_stop_of_either_process_while_both_serve() {
     let mut server = setup("", "").start();
     let pid = server.pid();
-    let (asking, new) = upgrade_and_watch(&mut server);
+    let (asking, new) = upgrade_and_watch(&mut server, "5m");
     kill(new, Signal::SIGTERM).unwrap();
     let asked = asking.wait_with_output().unwrap();
     assert_refused(&asked, pid, &["it was asked to stop"]);
     assert_eq!(get(&server, "/api/notes"), 200);
     wait_for_end(new);
 
-    let (mut asking, new) = upgrade_and_watch(&mut server);
+    let (mut asking, new) = upgrade_and_watch(&mut server, "5m");
     server.signal(Signal::SIGTERM);
     assert!(server.ends_within(PATIENCE).unwrap().success());
     wait_for_end(new);

@@ -1,5 +1,6 @@
 //! One process after the other on the same sockets: no request fails, whatever becomes of the next one.
 
+mod both;
 mod failing;
 mod finding;
 mod load;
@@ -8,7 +9,7 @@ mod systemd;
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Child, Output, Stdio};
 
 use nix::unistd::Pid;
 
@@ -58,6 +59,20 @@ pub(crate) fn upgrade(server: &mut Server) -> Pid {
     assert_ne!(new, old);
     assert!(said.contains(&format!("(process {old})")), "{said}");
     new
+}
+
+/// Asks for an upgrade that is watched for so long, and waits until the new process serves, too.
+fn upgrade_and_watch(server: &mut Server, watch: &str) -> (Child, Pid) {
+    let mut command = server.command(&["upgrade", "--watch", watch]);
+    command.env("ADMIN", server.admin.unwrap().to_string());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let asking = command.spawn().unwrap();
+    let mut new = server.pid();
+    // Nobody may have read yet what was said of the process that serves now.
+    while new == server.pid() {
+        new = pid_in(&server.wait_for_line("the new process serves, and this one as well"));
+    }
+    (asking, new)
 }
 
 /// Learns from "… (process N) serves now …" who serves.
