@@ -175,13 +175,15 @@ impl Predecessor {
     /// Says that this process serves, and goes on until the other one has left it alone with that.
     ///
     /// # Errors
-    /// The other one goes on.
+    /// It is not to go on.
     pub async fn serving(&self) -> anyhow::Result<()> {
         // If it has gone meanwhile, there is nothing left for it to do.
         let _ = self.channel.send(&News::Serving, &[]).await;
         let word = timeout(self.watch + TO_LET_GO, self.channel.receive::<Word>());
         match word.await {
-            Ok(Ok((Word::Refused(reason), _))) => bail!("the running process goes on: {reason}"),
+            Ok(Ok((Word::Refused(reason), _))) => {
+                bail!("the process before this one takes it back: {reason}")
+            }
             // It has ended the conversation.
             _ => Ok(()),
         }

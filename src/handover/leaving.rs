@@ -1,24 +1,22 @@
 //! The side of the running process: it offers what it has, and goes on until somebody else serves.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::{Pin, pin};
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::channel::Channel;
 use super::message::{News, Offer, PROTOCOL, Ready, Word};
 pub use super::place::Place;
+pub use super::started::Departing;
+use super::started::{Started, TO_END};
 use super::{Belongings, Program, program};
 
 /// From "begin" to "serving": nothing is left to do but to accept.
 const TO_BEGIN: Duration = Duration::from_secs(10);
-/// For a process that is not wanted any more to end in order.
-const TO_END: Duration = Duration::from_secs(2);
 /// For last words that are on their way.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -37,11 +35,21 @@ pub struct Successor {
     watch: Duration,
 }
 
-/// A child of ours. Asked to end when dropped, unless it was let go.
+/// Why a process that was told to serve doesn't go on.
 #[derive(Debug)]
-struct Started {
-    child: Child,
-    is_free: bool,
+pub struct Relapse {
+    /// In words.
+    pub reason: anyhow::Error,
+    /// It may still have something to finish. None where somebody else has started it.
+    pub departing: Option<Departing>,
+}
+
+/// What ends a process that was told to serve.
+enum Fault {
+    /// It stops, and has said why.
+    StopsByItself(anyhow::Error),
+    /// It is not to go on.
+    Unwanted(anyhow::Error),
 }
 
 impl Candidate {
@@ -54,10 +62,7 @@ impl Candidate {
         let (child, channel) = program::start()?;
         Ok(Self {
             channel,
-            child: Some(Started {
-                child,
-                is_free: false,
-            }),
+            child: Some(child),
         })
     }
 
@@ -185,46 +190,64 @@ impl Successor {
     }
 
     /// Has it serve, and returns when it has done so for as long as it is to be watched. From then on it is
-    /// on its own. One that this process has not started is no longer watched when `hurry` resolves.
+    /// on its own. When `hurry` resolves it is watched no longer: one that this process has started is not to
+    /// go on then, any other is on its own.
     ///
     /// # Errors
-    /// It doesn't, or not for so long. It is sent away, and this process serves on.
-    pub async fn begin(mut self, hurry: impl Future<Output = ()>) -> anyhow::Result<Program> {
-        let failure = match self.serves().await {
-            Ok(()) => match self.stays(hurry).await {
-                Ok(()) => {
-                    if let Some(started) = &mut self.candidate.child {
-                        started.is_free = true;
-                    }
-                    return Ok(self.ready.program);
-                }
-                Err(failure) => failure,
-            },
-            Err(failure) => failure,
+    /// It doesn't serve, or not for so long. This process serves on, and the other one finishes what it has
+    /// begun.
+    pub async fn begin(mut self, hurry: impl Future<Output = ()>) -> Result<Program, Relapse> {
+        let mut hurry = pin!(hurry);
+        let proven = match self.serves(hurry.as_mut()).await {
+            Ok(()) => self.stays(hurry).await,
+            failed => failed,
         };
-        self.candidate.send_away(&format!("{failure:#}")).await;
-        Err(failure)
+        let Candidate { channel, mut child } = self.candidate;
+        let (reason, stops_by_itself) = match proven {
+            Ok(()) => {
+                if let Some(started) = &mut child {
+                    started.let_go();
+                }
+                return Ok(self.ready.program);
+            }
+            Err(Fault::StopsByItself(reason)) => (reason, true),
+            Err(Fault::Unwanted(reason)) => (reason, false),
+        };
+        let departing = child.map(|started| started.depart(stops_by_itself));
+        if !stops_by_itself {
+            // No signal: it may have had one already (Ctrl-C reaches both), and a second one would cut what
+            // it is answering.
+            let _ = channel
+                .send(&Word::Refused(format!("{reason:#}")), &[])
+                .await;
+        }
+        Err(Relapse { reason, departing })
     }
 
-    async fn serves(&self) -> anyhow::Result<()> {
+    async fn serves(&self, hurry: Pin<&mut impl Future<Output = ()>>) -> Result<(), Fault> {
         let begun = async {
             let channel = &self.candidate.channel;
             channel.send(&Word::Begin, &[]).await?;
             channel.receive::<News>().await
         };
-        match timeout(TO_BEGIN, begun).await {
-            Ok(Ok((News::Serving, _))) => Ok(()),
-            Ok(Ok((News::Failed(reason), _))) => Err(anyhow!(reason)),
-            Ok(Ok((News::Ready(_), _))) => Err(anyhow!("the new process repeats itself")),
-            Ok(Err(error)) => Err(anyhow!(error).context("the new process ended before it served")),
-            Err(_) => Err(anyhow!(
-                "the new process was ready, but then did not begin to serve"
-            )),
-        }
+        let begun = tokio::select! {
+            biased;
+            begun = timeout(TO_BEGIN, begun) => begun,
+            // Any other takes a moment, and is on its own then.
+            () = hurry, if self.candidate.child.is_some() => return Err(Fault::Unwanted(stopped())),
+        };
+        let unwanted = match begun {
+            Ok(Ok((News::Serving, _))) => return Ok(()),
+            Ok(Ok((News::Failed(reason), _))) => return Err(Fault::StopsByItself(anyhow!(reason))),
+            Ok(Ok((News::Ready(_), _))) => anyhow!("the new process repeats itself"),
+            Ok(Err(error)) => anyhow!(error).context("the new process ended before it served"),
+            Err(_) => anyhow!("the new process was ready, but then did not begin to serve"),
+        };
+        Err(Fault::Unwanted(unwanted))
     }
 
     /// Waits whether it goes on serving, while this process does as well.
-    async fn stays(&mut self, hurry: impl Future<Output = ()>) -> anyhow::Result<()> {
+    async fn stays(&mut self, hurry: Pin<&mut impl Future<Output = ()>>) -> Result<(), Fault> {
         if !self.ready.stays || self.watch.is_zero() {
             return Ok(());
         }
@@ -238,54 +261,32 @@ impl Successor {
         let said = tokio::select! {
             biased;
             said = self.candidate.channel.receive::<News>() => said,
-            () = hurry, if self.candidate.child.is_none() => return Ok(()),
+            () = hurry => return match self.candidate.child {
+                Some(_) => Err(Fault::Unwanted(stopped())),
+                None => Ok(()),
+            },
             () = sleep(watch) => return Ok(()),
         };
         if let Ok((News::Failed(reason), _)) = said {
-            bail!("the new process served, and then stopped: {reason}");
+            let reason = anyhow!("the new process served, and then stopped: {reason}");
+            return Err(Fault::StopsByItself(reason));
         }
         let served = since.elapsed();
         let how = self.candidate.how_it_ended().await;
-        bail!(
+        Err(Fault::Unwanted(anyhow!(
             "the new process ended{how} {served:.1?} after it had begun to serve; what it wrote stands in the log"
-        )
+        )))
     }
 }
 
-impl Started {
-    /// Ends it: in order if it will, else at once.
-    async fn end(&mut self) {
-        self.is_free = true;
-        terminate(&self.child);
-        if timeout(TO_END, self.child.wait()).await.is_err() {
-            // It is our child and not waited for, so its number is still its own.
-            let _ = self.child.kill().await;
-        }
-    }
-}
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        if !self.is_free {
-            terminate(&self.child);
-        }
-    }
-}
-
-/// Asks it to stop, unless it has ended.
-fn terminate(child: &Child) {
-    if let Some(pid) = child.id() {
-        let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM);
-    }
+fn stopped() -> anyhow::Error {
+    anyhow!("the running process was asked to stop")
 }
 
 /// Resolves when the child has ended; never where there is none.
 async fn ended(child: &mut Option<Started>) -> ExitStatus {
     match child {
-        Some(started) => match started.child.wait().await {
-            Ok(status) => status,
-            Err(_) => std::future::pending().await,
-        },
+        Some(started) => started.ended().await,
         None => std::future::pending().await,
     }
 }
@@ -298,3 +299,6 @@ pub fn be_found(data_dir: &std::path::Path) -> anyhow::Result<Place> {
     Place::open(data_dir)
         .context("no other process can take over from this one (serve --take-over)")
 }
+
+#[cfg(test)]
+mod tests;

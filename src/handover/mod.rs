@@ -10,9 +10,13 @@
 //!    new one is on its own.
 //!
 //! Whatever goes wrong before the fifth step leaves the old process in charge, and nothing lost but what
-//! the new one was answering: the queue of a listening socket belongs to both. [`leaving`] is the old side, [`arriving`] the new
-//! one; [`program`] starts a new process, and at [`place`] one that somebody else has started
-//! finds the old one. [`activation`] and [`notify`] are the same with systemd at the other end.
+//! the new one was answering if it crashed: the queue of a listening socket belongs to both. One that has
+//! begun to serve and is to stop, because it was told so or because the old one says "refused", finishes
+//! what it has begun; a [child](started) of the old one is waited for.
+//!
+//! [`leaving`] is the old side, [`arriving`] the new one; [`program`] starts a new process, and at
+//! [`place`] one that somebody else has started finds the old one. [`activation`] and [`notify`] are the
+//! same with systemd at the other end.
 
 pub mod activation;
 pub mod arriving;
@@ -22,6 +26,7 @@ mod message;
 pub mod notify;
 mod place;
 mod program;
+mod started;
 
 use std::net::{SocketAddr, TcpListener};
 

@@ -4,9 +4,10 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::Context as _;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use super::channel::Channel;
+use super::started::Started;
 
 /// Tells a process that the one whose work it is to take over is at its standard input.
 pub(super) const CALLED: &str = "UNIBODY_HANDOVER";
@@ -22,7 +23,7 @@ const ABOUT_US: [&str; 5] = [
 
 /// Starts the program by the path and with the arguments that this process was started with. Its
 /// standard input is the other end of the conversation.
-pub(super) fn start() -> anyhow::Result<(Child, Channel)> {
+pub(super) fn start() -> anyhow::Result<(Started, Channel)> {
     let mut arguments = std::env::args_os();
     // Not `current_exe`: that is the file this process runs, and it may have been replaced.
     let program = arguments
@@ -43,5 +44,5 @@ pub(super) fn start() -> anyhow::Result<(Child, Channel)> {
             Path::new(&program).display()
         )
     })?;
-    Ok((child, ours))
+    Ok((Started::new(child), ours))
 }

@@ -1,16 +1,36 @@
 //! The end: what was begun is finished.
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::live::Live;
 use super::signals::Signals;
 use super::succession::Relieved;
 
-/// Finishes what was begun, for at most `server.drain`. `telling` ends by itself.
+/// How the work of this process comes to its end.
+pub(super) enum End {
+    /// By a signal.
+    Stopped,
+    /// By a signal, while the process before this one still serves as well.
+    HandedBack,
+    /// By the process before this one.
+    TakenBack,
+    /// Another process does it.
+    Relieved(Relieved),
+}
+
+impl End {
+    /// Whether somebody else takes clients from the same queues.
+    fn is_followed(&self) -> bool {
+        matches!(self, Self::HandedBack | Self::Relieved(_))
+    }
+}
+
+/// Finishes what was begun, for at most `server.drain`. `telling` and `departing` end by themselves.
 pub(super) async fn finish(
     live: Live,
-    relieved: Option<Relieved>,
+    end: End,
     telling: Option<JoinHandle<()>>,
+    mut departing: JoinSet<()>,
     signals: &mut Signals,
 ) {
     let Live {
@@ -20,15 +40,20 @@ pub(super) async fn finish(
         ..
     } = live;
     let drain = config.server.drain;
-    if let Some(relieved) = &relieved {
-        tracing::info!(to = relieved.by.pid, ?drain, "finishing what was begun");
-    } else {
-        tracing::info!(?drain, "stopping");
+    match &end {
+        End::Relieved(relieved) => {
+            tracing::info!(to = relieved.by.pid, ?drain, "finishing what was begun");
+        }
+        End::HandedBack => {
+            tracing::info!(?drain, "stopping, as the process before this one goes on");
+        }
+        End::Stopped | End::TakenBack => tracing::info!(?drain, "stopping"),
     }
     let connections = async {
-        match relieved {
-            Some(_) => edge.hand_over(drain).await,
-            None => edge.stop(drain).await,
+        if end.is_followed() {
+            edge.hand_over(drain).await
+        } else {
+            edge.stop(drain).await
         }
     };
     let telling = async {
@@ -37,14 +62,30 @@ pub(super) async fn finish(
             let _ = telling.await;
         }
     };
+    // They may still need the embedded database, and systemd kills what is left when this process has ended.
+    let departed = async { while departing.join_next().await.is_some() {} };
     // What is still to be told of certificates has as much time as running requests.
-    let drained = async { tokio::join!(connections, keeping.finish(drain), telling).0 };
+    let drained = async { tokio::join!(connections, keeping.finish(drain), telling, departed).0 };
     tokio::select! {
         cut = drained => match cut {
             0 => tracing::info!("every request was finished"),
             cut => tracing::warn!(connections = cut, "server.drain is over: connections cut"),
         },
-        () = signals.stop() => tracing::warn!("second signal: stopping at once"),
+        () = until_cut(&end, signals) => tracing::warn!("second signal: stopping at once"),
     }
+    departing.shutdown().await;
     keeping.cut().await;
+}
+
+/// Resolves with the signal that ends what still drains.
+async fn until_cut(end: &End, signals: &mut Signals) {
+    // The process before this one may have been told by the same signal as this one (Ctrl-C).
+    let mut is_expected = matches!(end, End::TakenBack);
+    loop {
+        signals.stop().await;
+        if !is_expected {
+            return;
+        }
+        is_expected = false;
+    }
 }

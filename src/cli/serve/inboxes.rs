@@ -2,15 +2,17 @@
 
 use std::pin::pin;
 
-use futures_util::FutureExt as _;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use super::database::DatabaseSide;
+use super::end::End;
 use super::live::Live;
 use super::signals::{Asked, Signals};
-use super::succession::{Relieved, Request, Succession};
+use super::succession::{Relieved, Reply, Request, Succession};
 use super::watching::{Look, Watching};
 use crate::admin::reload;
+use crate::handover::Program;
 use crate::handover::notify::Systemd;
 
 /// From where a running server is told what to do.
@@ -26,26 +28,25 @@ pub(super) struct Inboxes {
 #[expect(clippy::large_enum_variant, reason = "few are made, and none is kept")]
 enum Next {
     Reload(Option<reload::Wish>),
-    HandOver(Request),
+    HandOver(Request, Reply),
 }
 
 impl Inboxes {
     /// Does what is asked for until the server is to stop, or another process has taken over.
-    pub(super) async fn work(
-        &mut self,
-        live: &mut Live,
-        database: &DatabaseSide,
-    ) -> Option<Relieved> {
+    pub(super) async fn work(&mut self, live: &mut Live, database: &DatabaseSide) -> End {
         loop {
             let next = tokio::select! {
                 asked = self.signals.next() => match asked {
-                    Asked::Stop => return None,
+                    Asked::Stop => return End::Stopped,
                     Asked::Reload => Next::Reload(None),
-                    Asked::HandOver => Next::HandOver(Request::by_signal()),
+                    Asked::HandOver => {
+                        let (request, reply) = Request::by_signal();
+                        Next::HandOver(request, reply)
+                    }
                 },
                 Some(wish) = self.reloads.recv() => Next::Reload(Some(wish)),
                 () = self.watching.changed() => Next::Reload(None),
-                request = self.succession.asked() => Next::HandOver(request),
+                (request, reply) = self.succession.asked() => Next::HandOver(request, reply),
             };
             match next {
                 Next::Reload(wish) => {
@@ -53,7 +54,7 @@ impl Inboxes {
                     let look = Look::at(live.source.path());
                     let outcome = tokio::select! {
                         outcome = live.reload() => outcome,
-                        () = self.signals.stop() => return None,
+                        () = self.signals.stop() => return End::Stopped,
                     };
                     self.systemd.ready();
                     if !matches!(outcome, reload::Outcome::Reloaded { .. }) {
@@ -64,25 +65,58 @@ impl Inboxes {
                         wish.answer(outcome);
                     }
                 }
-                Next::HandOver(request) => {
-                    let hurry = Notify::new();
-                    let relieved =
-                        self.succession
-                            .hand_over(request, live, database, hurry.notified());
-                    let mut relieved = pin!(relieved);
-                    let relieved = tokio::select! {
-                        relieved = relieved.as_mut() => relieved,
-                        () = self.signals.stop() => {
-                            hurry.notify_one();
-                            // Where the other process serves already, this one may leave at once.
-                            return relieved.now_or_never().flatten();
-                        }
-                    };
-                    if relieved.is_some() {
-                        return relieved;
+                Next::HandOver(request, reply) => {
+                    let (relieved, is_stopping) = self.hand_over(request, live, database).await;
+                    self.tell(&relieved, is_stopping);
+                    reply.tell(&relieved);
+                    match relieved {
+                        Ok(relieved) => return End::Relieved(relieved),
+                        Err(_) if is_stopping => return End::Stopped,
+                        Err(_) => {}
                     }
                 }
             }
         }
+    }
+
+    /// Hands over, and tells whether the server is to stop meanwhile.
+    async fn hand_over(
+        &mut self,
+        request: Request,
+        live: &Live,
+        database: &DatabaseSide,
+    ) -> (anyhow::Result<Relieved>, bool) {
+        let (hurry, hurried) = watch::channel(false);
+        let handing_over = self.succession.hand_over(request, live, database, hurried);
+        let mut handing_over = pin!(handing_over);
+        tokio::select! {
+            relieved = handing_over.as_mut() => return (relieved, false),
+            () = self.signals.stop() => {}
+        }
+        hurry.send_replace(true);
+        (handing_over.await, true)
+    }
+
+    /// Tells how a handover went.
+    fn tell(&self, relieved: &anyhow::Result<Relieved>, is_stopping: bool) {
+        match relieved {
+            Ok(relieved) => {
+                let Program { pid, version } = &relieved.by;
+                tracing::info!(pid, version, "another process has taken over");
+                self.systemd.handed_over(*pid);
+            }
+            Err(error) if is_stopping => tracing::info!("not handed over: {error:#}"),
+            Err(error) => {
+                tracing::error!("not handed over, this process goes on: {error:#}");
+                self.systemd.status("serving; the last upgrade failed");
+            }
+        }
+    }
+
+    /// Nothing is heard any more but signals; whoever waits learns that. Returns what waits for processes
+    /// that still finish what they have begun, too.
+    pub(super) fn close(self) -> (Signals, JoinSet<()>) {
+        // The next process has sockets of its own to the same queues.
+        (self.signals, self.succession.close())
     }
 }

@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use self::arrival::{Arrival, Gifts};
 use self::certificates::{Keeping, Ready};
 use self::database::DatabaseSide;
-use self::end::finish;
+use self::end::{End, finish};
 use self::inboxes::Inboxes;
 use self::live::Live;
 use self::signals::Signals;
@@ -176,12 +176,14 @@ async fn serve(
         database.database.as_ref(),
     );
     let alone = tokio::select! {
-        served = arrival.serving(&systemd) => served,
-        () = signals.stop() => Err(anyhow!("it was asked to stop")),
+        served = arrival.serving(&systemd) => served.map_err(|error| (End::TakenBack, error)),
+        () = signals.stop() => {
+            let end = if arrival.is_awaited() { End::HandedBack } else { End::Stopped };
+            Err((end, anyhow!("it was asked to stop")))
+        }
     };
-    let is_alone = alone.is_ok();
     let mut telling = None;
-    match alone {
+    let end = match alone {
         Ok(()) => {
             database.keep();
             // Not before: while two processes serve, one of them answers whoever asks, always the same.
@@ -191,10 +193,15 @@ async fn serve(
             succession.be_found(&config.server.data_dir);
             tokio::spawn(systemd.clone().stay_alive());
             tracing::info!(open, "ready");
+            None
         }
         // At once, for the process before this one is about to leave.
-        Err(error) => arrival.failed(Some(&error)).await,
-    }
+        Err((end, error)) => {
+            arrival.failed(Some(&error)).await;
+            tracing::info!("{error:#}");
+            Some(end)
+        }
+    };
 
     let mut live = Live {
         source,
@@ -215,22 +222,20 @@ async fn serve(
         reloads: wishes,
         watching,
         succession,
-        systemd,
+        systemd: systemd.clone(),
     };
-    let relieved = if is_alone {
-        inboxes.work(&mut live, &database).await
-    } else {
-        None
+    let end = match end {
+        Some(end) => end,
+        None => inboxes.work(&mut live, &database).await,
     };
-    // The next process has sockets of its own to the same queues.
-    drop(inboxes.succession);
-    match &relieved {
-        Some(relieved) if relieved.of_database => database.let_go().await,
-        Some(_) => {}
-        None => inboxes.systemd.stopping(),
+    let (mut signals, departing) = inboxes.close();
+    match &end {
+        End::Relieved(relieved) if relieved.of_database => database.let_go().await,
+        End::Stopped => systemd.stopping(),
+        _ => {}
     }
     stopping.send_replace(true);
-    finish(live, relieved, telling, &mut inboxes.signals).await;
+    finish(live, end, telling, departing, &mut signals).await;
     if let Some(backups) = backups {
         backups.ended().await;
     }

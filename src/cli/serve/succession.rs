@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use super::database::DatabaseSide;
 use super::live::Live;
@@ -27,15 +28,19 @@ pub(super) struct Succession {
     place: Option<Place>,
     admin: Option<Bound>,
     systemd: Systemd,
+    /// Processes that have begun to serve, and are not to go on.
+    departing: JoinSet<()>,
 }
 
-/// A process that might take over, and who wants to know how that goes.
+/// A process that might take over.
 pub(super) struct Request {
     candidate: anyhow::Result<Candidate>,
     patience: Duration,
     watch: Duration,
-    reply: Option<oneshot::Sender<Result<Program, String>>>,
 }
+
+/// Where to say how it went, if anybody asked.
+pub(super) struct Reply(Option<oneshot::Sender<Result<Program, String>>>);
 
 /// How this process was relieved.
 pub(super) struct Relieved {
@@ -45,13 +50,29 @@ pub(super) struct Relieved {
 }
 
 impl Request {
-    /// The program is to be started anew.
-    pub(super) fn by_signal() -> Self {
+    /// The program is to be started anew; nobody waits for how that goes.
+    pub(super) fn by_signal() -> (Self, Reply) {
+        (Self::usual(start_candidate()), Reply(None))
+    }
+
+    fn usual(candidate: anyhow::Result<Candidate>) -> Self {
         Self {
-            candidate: start_candidate(),
+            candidate,
             patience: upgrade::PATIENCE,
             watch: upgrade::WATCH,
-            reply: None,
+        }
+    }
+}
+
+impl Reply {
+    pub(super) fn tell(self, relieved: &anyhow::Result<Relieved>) {
+        if let Some(reply) = self.0 {
+            let told = match relieved {
+                Ok(relieved) => Ok(relieved.by.clone()),
+                Err(error) => Err(format!("{error:#}")),
+            };
+            // Whoever asked may have gone meanwhile.
+            let _ = reply.send(told);
         }
     }
 }
@@ -69,6 +90,7 @@ impl Succession {
             place: None,
             admin: admin.context("the admin listener's socket can't be shared")?,
             systemd: systemd.clone(),
+            departing: JoinSet::new(),
         })
     }
 
@@ -82,7 +104,7 @@ impl Succession {
     }
 
     /// The next process that might take over.
-    pub(super) async fn asked(&mut self) -> Request {
+    pub(super) async fn asked(&mut self) -> (Request, Reply) {
         let found = async {
             match &self.place {
                 Some(place) => place.next().await,
@@ -90,70 +112,73 @@ impl Succession {
             }
         };
         tokio::select! {
-            Some(Wish { patience, watch, reply }) = self.wishes.recv() => Request {
-                candidate: start_candidate(),
-                patience,
-                watch,
-                reply: Some(reply),
-            },
-            candidate = found => Request {
-                candidate: Ok(candidate),
-                patience: upgrade::PATIENCE,
-                watch: upgrade::WATCH,
-                reply: None,
-            },
+            Some(Wish { patience, watch, reply }) = self.wishes.recv() => {
+                let candidate = start_candidate();
+                (Request { candidate, patience, watch }, Reply(Some(reply)))
+            }
+            candidate = found => (Request::usual(Ok(candidate)), Reply(None)),
         }
     }
 
-    /// Has the process take over; `None` when this one goes on, as if nothing had been. `hurry` resolves
-    /// when this one should not stay longer than it must.
+    /// Has the process take over. `hurried` turns true when this one is to stop, and should not stay longer
+    /// than it must.
+    ///
+    /// # Errors
+    /// Why this process goes on, as if nothing had been.
     pub(super) async fn hand_over(
-        &self,
+        &mut self,
         request: Request,
         live: &Live,
         database: &DatabaseSide,
-        hurry: impl Future<Output = ()>,
-    ) -> Option<Relieved> {
+        mut hurried: watch::Receiver<bool>,
+    ) -> anyhow::Result<Relieved> {
         tracing::info!("another process prepares to take over");
         self.systemd.status("another process prepares to take over");
         let Request {
             candidate,
             patience,
             watch,
-            reply,
         } = request;
-        let relieved = async {
+        let prepare = async {
             let belongings = belongings(&live.edge, self.admin.as_ref(), database)?;
             let successor = candidate?.prepare(&belongings, patience, watch).await?;
             // It goes on with what isn't finished in time.
             let certificates = &live.certificates.certificates;
-            let _orders = certificates.pause_orders(FOR_ORDERS).await;
-            let of_database = successor.keeps_database();
-            let by = successor.begin(hurry).await?;
-            live.edge.say_farewell();
-            anyhow::Ok(Relieved { by, of_database })
+            anyhow::Ok((successor, certificates.pause_orders(FOR_ORDERS).await))
         };
-        let relieved = relieved.await;
-        match &relieved {
-            Ok(relieved) => {
-                let Program { pid, version } = &relieved.by;
-                tracing::info!(pid, version, "another process has taken over");
-                self.systemd.handed_over(*pid);
+        let (successor, _orders) = tokio::select! {
+            prepared = prepare => prepared?,
+            // It serves nobody yet: dropped, it is sent away.
+            () = hurry(&mut hurried) => bail!("the server was stopped before it could be upgraded"),
+        };
+        let of_database = successor.keeps_database();
+        match successor.begin(hurry(&mut hurried)).await {
+            Ok(by) => {
+                live.edge.say_farewell();
+                Ok(Relieved { by, of_database })
             }
-            Err(error) => {
-                tracing::error!("not handed over, this process goes on: {error:#}");
-                self.systemd.status("serving; the last upgrade failed");
+            Err(relapse) => {
+                if let Some(departing) = relapse.departing {
+                    self.departing
+                        .spawn(departing.gone(live.config.server.drain));
+                }
+                Err(relapse.reason)
             }
         }
-        if let Some(reply) = reply {
-            let told = match &relieved {
-                Ok(relieved) => Ok(relieved.by.clone()),
-                Err(error) => Err(format!("{error:#}")),
-            };
-            // Whoever asked may have gone meanwhile.
-            let _ = reply.send(told);
-        }
-        relieved.ok()
+    }
+
+    /// Lets nobody take over any more; returns what waits for processes that still finish what they have
+    /// begun. It has an end.
+    pub(super) fn close(self) -> JoinSet<()> {
+        self.departing
+    }
+}
+
+/// Resolves when there is hurry.
+async fn hurry(hurried: &mut watch::Receiver<bool>) {
+    if hurried.wait_for(|hurried| *hurried).await.is_err() {
+        // Nobody is left who could be in a hurry.
+        pending::<()>().await;
     }
 }
 

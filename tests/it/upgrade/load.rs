@@ -9,16 +9,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
+use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{setup, upgrade, wait_for_end};
+use super::{assert_refused, setup, upgrade, upgrade_and_watch, wait_for_end};
 use crate::support::handshake::Handshakes;
 use crate::support::http::client;
 use crate::support::raw::Raw;
 use crate::support::server::{PATIENCE, Server};
 
 const UPGRADES: usize = 20;
+/// So many of them are asked for twice, for the first new process is told to stop while both serve.
+const TAKEN_BACK: usize = 4;
 /// What is asked over HTTP/2, with a number behind it.
 const NUMBERED: [&str; 2] = ["/healthz?n=", "/?n="];
 /// Between two requests of a client: the machine has other things to do as well.
@@ -81,13 +84,17 @@ async fn twenty_upgrades_in_a_row_fail_no_request() {
     let mut server = setup("drain = \"20s\"", "").start();
     let (plain, tls) = (server.http.unwrap(), server.https.unwrap());
     let over = Arc::new(AtomicBool::new(false));
-    let [http1, http2, writers] = [(); 3].map(|()| Arc::new(Tally::default()));
+    let [http1, http2, anew, writers] = [(); 4].map(|()| Arc::new(Tally::default()));
     let written = Arc::new(std::sync::Mutex::new(Vec::new()));
 
     let mut threads = Vec::new();
     for path in ["/healthz", "/api/notes?limit=1"] {
         let (over, tally) = (over.clone(), http1.clone());
         threads.push(thread::spawn(move || ask_http1(plain, path, &over, &tally)));
+    }
+    {
+        let (over, tally) = (over.clone(), anew.clone());
+        threads.push(thread::spawn(move || ask_anew(plain, &over, &tally)));
     }
     {
         let (over, tally, written) = (over.clone(), writers.clone(), written.clone());
@@ -102,10 +109,13 @@ async fn twenty_upgrades_in_a_row_fail_no_request() {
     }
 
     let mut before = Vec::new();
-    let clients = [http1.clone(), http2.clone(), writers.clone()];
+    let clients = [&http1, &http2, &anew, &writers].map(Arc::clone);
     let server = tokio::task::spawn_blocking(move || {
-        for _ in 0..UPGRADES {
+        for number in 0..UPGRADES {
             before.push(server.pid());
+            if number < TAKEN_BACK {
+                take_back(&mut server, &clients);
+            }
             upgrade(&mut server);
             for clients in &clients {
                 clients.wait_for(11);
@@ -127,6 +137,7 @@ async fn twenty_upgrades_in_a_row_fail_no_request() {
     }
     http1.assert_clean("HTTP/1.1");
     http2.assert_clean("HTTP/2");
+    anew.assert_clean("a connection each");
     writers.assert_clean("POST");
     // A line is written a moment after its answer.
     for (path, asked) in NUMBERED.into_iter().zip(&asked) {
@@ -136,7 +147,7 @@ async fn twenty_upgrades_in_a_row_fail_no_request() {
         }
     }
     // What ended processes have written may still be on its way.
-    while server.log().matches("every request was finished").count() < UPGRADES {
+    while server.log().matches("every request was finished").count() < UPGRADES + TAKEN_BACK {
         server.wait_for_line("every request was finished");
     }
     let log = server.log();
@@ -148,10 +159,24 @@ async fn twenty_upgrades_in_a_row_fail_no_request() {
             assert_eq!(times, 1, "{path}{number} was begun once");
         }
     }
-    assert_eq!(log.matches("every request was finished").count(), UPGRADES);
+    let ended = log.matches("every request was finished").count();
+    assert_eq!(ended, UPGRADES + TAKEN_BACK);
     assert!(!log.contains("connections cut"), "{log}");
     let written = std::mem::take(&mut *written.lock().unwrap());
     assert_all_there_once(&server, &written).await;
+}
+
+/// Has a new process serve as well, and stops it.
+fn take_back(server: &mut Server, clients: &[Arc<Tally>]) {
+    let old = server.pid();
+    let (asking, new) = upgrade_and_watch(server, "5m");
+    for clients in clients {
+        clients.wait_for(11);
+    }
+    kill(new, Signal::SIGTERM).unwrap();
+    let asked = asking.wait_with_output().unwrap();
+    assert_refused(&asked, old, &["it was asked to stop"]);
+    wait_for_end(new);
 }
 
 #[tokio::test]
@@ -223,6 +248,13 @@ fn ask_http1(address: SocketAddr, path: &str, over: &AtomicBool, tally: &Tally) 
         || request.clone(),
         |status| status == 200,
     );
+}
+
+/// Asks over a connection for each request, so that whoever accepts has some.
+fn ask_anew(address: SocketAddr, over: &AtomicBool, tally: &Tally) {
+    let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let is_right = |status| status == 200;
+    converse(address, over, tally, || request.to_owned(), is_right);
 }
 
 /// Posts one note after the other, each once.
