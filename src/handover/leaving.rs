@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::channel::Channel;
@@ -33,6 +34,14 @@ pub struct Successor {
     candidate: Candidate,
     ready: Ready,
     watch: Duration,
+}
+
+/// The process that serves in the place of this one.
+#[derive(Debug)]
+pub struct Heir {
+    /// Which process it is.
+    pub program: Program,
+    child: Option<Started>,
 }
 
 /// Why a process that was told to serve doesn't go on.
@@ -196,19 +205,23 @@ impl Successor {
     /// # Errors
     /// It doesn't serve, or not for so long. This process serves on, and the other one finishes what it has
     /// begun.
-    pub async fn begin(mut self, hurry: impl Future<Output = ()>) -> Result<Program, Relapse> {
+    pub async fn begin(mut self, hurry: impl Future<Output = ()>) -> Result<Heir, Relapse> {
         let mut hurry = pin!(hurry);
         let proven = match self.serves(hurry.as_mut()).await {
             Ok(()) => self.stays(hurry).await,
             failed => failed,
         };
-        let Candidate { channel, mut child } = self.candidate;
+        let Candidate { channel, child } = self.candidate;
         let (reason, stops_by_itself) = match proven {
             Ok(()) => {
+                let mut child = child;
                 if let Some(started) = &mut child {
                     started.let_go();
                 }
-                return Ok(self.ready.program);
+                return Ok(Heir {
+                    program: self.ready.program,
+                    child,
+                });
             }
             Err(Fault::StopsByItself(reason)) => (reason, true),
             Err(Fault::Unwanted(reason)) => (reason, false),
@@ -276,6 +289,20 @@ impl Successor {
         Err(Fault::Unwanted(anyhow!(
             "the new process ended{how} {served:.1?} after it had begun to serve; what it wrote stands in the log"
         )))
+    }
+}
+
+impl Heir {
+    /// Has it read its configuration again; `false` where it isn't this process's child, and can't be told.
+    #[must_use]
+    pub fn reload(&self) -> bool {
+        let child = self.child.as_ref();
+        // A script in between would not survive the signal.
+        let it = child.filter(|child| child.pid() == Some(self.program.pid));
+        if let Some(child) = it {
+            child.signal(Signal::SIGHUP);
+        }
+        it.is_some()
     }
 }
 

@@ -3,10 +3,11 @@
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::live::Live;
-use super::signals::Signals;
+use super::signals::{Asked, Signals};
 use super::succession::Relieved;
 
 /// How the work of this process comes to its end.
+#[expect(clippy::large_enum_variant, reason = "one is made")]
 pub(super) enum End {
     /// By a signal.
     Stopped,
@@ -42,7 +43,11 @@ pub(super) async fn finish(
     let drain = config.server.drain;
     match &end {
         End::Relieved(relieved) => {
-            tracing::info!(to = relieved.by.pid, ?drain, "finishing what was begun");
+            tracing::info!(
+                to = relieved.by.program.pid,
+                ?drain,
+                "finishing what was begun"
+            );
         }
         End::HandedBack => {
             tracing::info!(?drain, "stopping, as the process before this one goes on");
@@ -77,15 +82,18 @@ pub(super) async fn finish(
     keeping.cut().await;
 }
 
-/// Resolves with the signal that ends what still drains.
+/// Resolves with the signal that ends what still drains, and passes on what is asked for until then.
 async fn until_cut(end: &End, signals: &mut Signals) {
     // The process before this one may have been told by the same signal as this one (Ctrl-C).
     let mut is_expected = matches!(end, End::TakenBack);
     loop {
-        signals.stop().await;
-        if !is_expected {
-            return;
+        match (signals.next().await, end) {
+            (Asked::Stop, _) if is_expected => is_expected = false,
+            (Asked::Stop, _) => return,
+            (Asked::Reload, End::Relieved(relieved)) => {
+                relieved.pass_on_reload();
+            }
+            (Asked::Reload | Asked::HandOver, _) => {}
         }
-        is_expected = false;
     }
 }

@@ -1,5 +1,6 @@
 //! What a running server is told to do, and by whom.
 
+use std::iter;
 use std::pin::pin;
 
 use tokio::sync::{mpsc, watch};
@@ -98,11 +99,12 @@ impl Inboxes {
     }
 
     /// Tells how a handover went.
-    fn tell(&self, relieved: &anyhow::Result<Relieved>, is_stopping: bool) {
+    fn tell(&mut self, relieved: &anyhow::Result<Relieved>, is_stopping: bool) {
         match relieved {
             Ok(relieved) => {
-                let Program { pid, version } = &relieved.by;
+                let Program { pid, version } = &relieved.by.program;
                 tracing::info!(pid, version, "another process has taken over");
+                self.pass_on_reloads(relieved);
                 self.systemd.handed_over(*pid);
             }
             Err(error) if is_stopping => tracing::info!("not handed over: {error:#}"),
@@ -110,6 +112,31 @@ impl Inboxes {
                 tracing::error!("not handed over, this process goes on: {error:#}");
                 self.systemd.status("serving; the last upgrade failed");
             }
+        }
+    }
+
+    /// Whoever has asked for a reload meanwhile doesn't wait in vain.
+    fn pass_on_reloads(&mut self, relieved: &Relieved) {
+        self.reloads.close();
+        let wishes: Vec<_> = iter::from_fn(|| self.reloads.try_recv().ok()).collect();
+        let is_signalled = self.signals.take_reload();
+        if wishes.is_empty() && !is_signalled {
+            return;
+        }
+        let then = if relieved.pass_on_reload() {
+            "it was asked to reload, and its log tells how that went"
+        } else {
+            "ask again"
+        };
+        let pid = relieved.by.program.pid;
+        for wish in wishes {
+            let words = format!("process {pid} has taken over meanwhile: {then}");
+            wish.answer(reload::Outcome::Failed(words));
+        }
+        if is_signalled {
+            // systemd waits for the process that it has asked, and hears no other one yet.
+            self.systemd.reloading();
+            self.systemd.ready();
         }
     }
 

@@ -1,6 +1,7 @@
 //! What is asked of a running server by signals.
 
 use anyhow::Context;
+use futures_util::FutureExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The signals that ask for something.
@@ -41,6 +42,11 @@ impl Signals {
             _ = self.quit.recv() => Asked::HandOver,
             _ = self.hangup.recv() => Asked::Reload,
         }
+    }
+
+    /// Whether a reload was asked for, and nobody has heard of it yet.
+    pub(super) fn take_reload(&mut self) -> bool {
+        self.hangup.recv().now_or_never().is_some()
     }
 
     /// Resolves when the server is to stop, and leaves the rest for [`next`](Self::next).

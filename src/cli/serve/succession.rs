@@ -14,7 +14,7 @@ use super::live::Live;
 use crate::admin::upgrade::{self, Wish};
 use crate::edge::Running;
 use crate::edge::listeners::Bound;
-use crate::handover::leaving::{self, Candidate, Place};
+use crate::handover::leaving::{self, Candidate, Heir, Place};
 use crate::handover::notify::Systemd;
 use crate::handover::{Belongings, Passed, Program};
 
@@ -44,7 +44,7 @@ pub(super) struct Reply(Option<oneshot::Sender<Result<Program, String>>>);
 
 /// How this process was relieved.
 pub(super) struct Relieved {
-    pub(super) by: Program,
+    pub(super) by: Heir,
     /// The embedded database is the other process's, too.
     pub(super) of_database: bool,
 }
@@ -68,12 +68,32 @@ impl Reply {
     pub(super) fn tell(self, relieved: &anyhow::Result<Relieved>) {
         if let Some(reply) = self.0 {
             let told = match relieved {
-                Ok(relieved) => Ok(relieved.by.clone()),
+                Ok(relieved) => Ok(relieved.by.program.clone()),
                 Err(error) => Err(format!("{error:#}")),
             };
             // Whoever asked may have gone meanwhile.
             let _ = reply.send(told);
         }
+    }
+}
+
+impl Relieved {
+    /// Passes on that a reload is asked for; `false` where this process can't.
+    pub(super) fn pass_on_reload(&self) -> bool {
+        let pid = self.by.program.pid;
+        let is_told = self.by.reload();
+        if is_told {
+            tracing::info!(
+                pid,
+                "a reload is asked for: passed on to the process that serves now"
+            );
+        } else {
+            tracing::warn!(
+                pid,
+                "a reload is asked for, and another process serves now that this one can't tell: ask for it again"
+            );
+        }
+        is_told
     }
 }
 

@@ -155,7 +155,8 @@ async fn one_that_stops_by_itself_is_left_alone() {
 async fn one_that_somebody_else_has_started_is_on_its_own_when_there_is_hurry() {
     let new = New::of(None, 4711, tempfile::tempdir().unwrap());
     new.says(News::Serving).await;
-    let program = new.successor.begin(ready(())).await.unwrap();
-    assert_eq!(program.pid, 4711);
+    let heir = new.successor.begin(ready(())).await.unwrap();
+    assert_eq!(heir.program.pid, 4711);
+    assert!(!heir.reload(), "its number may be another program's here");
     assert_eq!(heard(&new.channel).await, ["begin"]);
 }

@@ -151,6 +151,29 @@ fn one_signal_for_both_cuts_nothing() {
 }
 
 #[test]
+fn a_reload_that_is_asked_for_meanwhile_is_passed_on() {
+    let mut server = setup("", "").start();
+    let old = server.pid();
+    let under_way = begin_note(&server);
+    let (asking, new) = upgrade_and_watch(&mut server, "5s");
+    let reloaded = server.ask(&["reload"]);
+    let said = String::from_utf8_lossy(&reloaded.stderr);
+    assert_eq!(reloaded.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains(&format!("process {new} has taken over meanwhile")),
+        "{said}"
+    );
+    server.wait_for_line("the configuration was reloaded");
+    assert!(asking.wait_with_output().unwrap().status.success());
+    // Whoever has the old number still in mind is heard, too.
+    assert!(is_running(old));
+    kill(old, Signal::SIGHUP).unwrap();
+    server.wait_for_line("the configuration was reloaded");
+    drop(under_way);
+    server.is_succeeded_by(new);
+}
+
+#[test]
 fn the_old_process_answers_commands_until_it_is_relieved() {
     let mut server = setup("", "").start();
     let old = server.pid();

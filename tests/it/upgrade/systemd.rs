@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 
 use nix::sys::signal::Signal;
 
-use super::{setup, upgrade, wait_for_end};
+use super::{setup, upgrade, upgrade_and_watch, wait_for_end};
 use crate::support::raw::Raw;
 use crate::support::server::{PATIENCE, PROGRAM, Server, Setup, through};
 
@@ -76,6 +76,26 @@ fn systemd_is_told_of_each_reload_and_of_an_upgrade_that_failed() {
     std::fs::remove_file(server.path(PROGRAM)).unwrap();
     server.signal(Signal::SIGQUIT);
     told(&manager, "STATUS=serving; the last upgrade failed");
+}
+
+#[test]
+fn a_reload_during_an_upgrade_is_answered() {
+    let setup = setup("", "");
+    let (manager, path) = manager(&setup);
+    let mut server = setup.environment("NOTIFY_SOCKET", &path).start();
+    told(&manager, "READY=1");
+    let (asking, new) = upgrade_and_watch(&mut server, "5s");
+    // What `systemctl reload` does; it waits for the answer of the main process, and hears no other.
+    server.signal(Signal::SIGHUP);
+    told(&manager, "RELOADING=1");
+    told(&manager, "READY=1");
+    told(&manager, &format!("MAINPID={new}"));
+    // And then from the new one, which may have read the file before it was changed.
+    server.line_with("the configuration was reloaded");
+    told(&manager, "RELOADING=1");
+    told(&manager, "READY=1");
+    assert!(asking.wait_with_output().unwrap().status.success());
+    server.is_succeeded_by(new);
 }
 
 #[test]
