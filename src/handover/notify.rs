@@ -7,8 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
+/// For a systemd that is slow to listen to last words: without them it may not know who serves.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How often this process says that it lives within the time that `WatchdogSec=` gives it. One beat may be
 /// lost: the first of a new process is, if systemd doesn't know yet that it is the main one.
 const BEATS: u32 = 3;
@@ -27,6 +30,8 @@ enum News {
     HandedOver(u32),
     Stopping,
     Alive,
+    /// Nothing; whoever waits knows that all before is told.
+    Told(oneshot::Sender<()>),
 }
 
 impl Systemd {
@@ -73,6 +78,14 @@ impl Systemd {
         self.send(News::Stopping);
     }
 
+    /// Waits until systemd has been told everything, for a while.
+    pub async fn flush(&self) {
+        let (told, all_told) = oneshot::channel();
+        self.send(News::Told(told));
+        // It is told, or there is nobody to tell.
+        let _ = timeout(LAST_WORDS, all_told).await;
+    }
+
     /// Tells systemd again and again that this process lives, more often than `WatchdogSec=` asks for.
     /// Returns at once where nobody asks.
     pub async fn stay_alive(self) {
@@ -101,13 +114,13 @@ impl Systemd {
 
 fn tell_all(news: &Receiver<News>) {
     for news in news {
-        if let Err(error) = tell(&news) {
+        if let Err(error) = tell(news) {
             tracing::warn!(%error, "systemd can't be told how this process is (NOTIFY_SOCKET)");
         }
     }
 }
 
-fn tell(news: &News) -> std::io::Result<()> {
+fn tell(news: News) -> std::io::Result<()> {
     let serving = NotifyState::Status("serving");
     match news {
         News::Ready => sd_notify::notify(&[NotifyState::Ready, serving]),
@@ -116,12 +129,17 @@ fn tell(news: &News) -> std::io::Result<()> {
             let now = NotifyState::monotonic_usec_now()?;
             sd_notify::notify(&[NotifyState::Reloading, now])
         }
-        News::Status(status) => sd_notify::notify(&[NotifyState::Status(status)]),
-        News::HandedOver(pid) => sd_notify::notify(&[NotifyState::MainPid(*pid), serving]),
+        News::Status(status) => sd_notify::notify(&[NotifyState::Status(&status)]),
+        News::HandedOver(pid) => sd_notify::notify(&[NotifyState::MainPid(pid), serving]),
         News::Stopping => {
             sd_notify::notify(&[NotifyState::Stopping, NotifyState::Status("stopping")])
         }
         News::Alive => sd_notify::notify(&[NotifyState::Watchdog]),
+        News::Told(told) => {
+            // Who has waited long enough has gone.
+            let _ = told.send(());
+            Ok(())
+        }
     }
 }
 
@@ -148,5 +166,19 @@ mod tests {
             assert!(silence < LIMIT, "with one lost: {silence:?}");
         }
         assert!(beats.len() > 3, "{beats:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn last_words_are_waited_for() {
+        let (sender, news) = sync_channel(WAITING);
+        let systemd = Systemd(Some(sender));
+        systemd.handed_over(4711);
+        let flushed = systemd.flush();
+        let mut flushed = std::pin::pin!(flushed);
+        let begun = Instant::now();
+        assert!(timeout(LAST_WORDS / 2, flushed.as_mut()).await.is_err());
+        news.try_iter().for_each(|news| tell(news).unwrap());
+        flushed.await;
+        assert!(begun.elapsed() < LAST_WORDS, "it is told");
     }
 }

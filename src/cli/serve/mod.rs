@@ -240,6 +240,7 @@ async fn serve(
         backups.ended().await;
     }
     database.stop().await;
+    systemd.flush().await;
     tracing::info!("stopped");
     Ok(())
 }
