@@ -177,7 +177,9 @@ mod tests {
         let mut flushed = std::pin::pin!(flushed);
         let begun = Instant::now();
         assert!(timeout(LAST_WORDS / 2, flushed.as_mut()).await.is_err());
-        news.try_iter().for_each(|news| tell(news).unwrap());
+        for news in news.try_iter() {
+            tell(news).unwrap();
+        }
         flushed.await;
         assert!(begun.elapsed() < LAST_WORDS, "it is told");
     }
