@@ -2,7 +2,8 @@
 //!
 //! When the last one was made stands in the database ([`record`]), so restarts and
 //! other instances know; a lock there lets one instance at a time make one. A failure is told, counted,
-//! and followed by another attempt; a time that was missed is made up.
+//! and followed by another attempt; a time that was missed is made up. While the database can't be asked
+//! nothing is tried, and so nothing fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::kept::{LOCK, make};
 use super::record::{self, Last};
 use super::{Event, Source, Told};
 use crate::config::{self, Schedule};
-use crate::database::Database;
+use crate::database::{Database, SessionLock};
 use crate::supervised::{PAUSES, Panics, supervised};
 
 /// Between two looks at the clock and at what others have made: clocks jump, machines sleep.
@@ -43,7 +44,7 @@ pub struct Facts {
     pub running: bool,
     /// Attempts of this process that failed.
     pub failures: u64,
-    /// Why the last attempt failed; `None` when it went well.
+    /// Why the last attempt failed; `None` when it went well, or another's has since.
     pub last_error: Option<String>,
 }
 
@@ -129,21 +130,32 @@ impl Keeper {
     async fn keep(&self, source: &Source, mut stop: watch::Receiver<bool>) {
         let mut following = self.settings.subscribe();
         let mut failed = 0;
+        let mut unseen = None;
         loop {
             let settings = following.borrow_and_update().clone();
             let wait = match &settings {
                 None => Duration::MAX,
-                Some(settings) => match self.round(settings, source, &mut stop).await {
-                    Ok(wait) => {
-                        failed = 0;
+                Some(settings) => match self.look(settings, source).await {
+                    Ok(Look::Later(wait)) => {
+                        (failed, unseen) = (0, None);
                         wait
                     }
-                    Err(_) if *stop.borrow() => return,
+                    Ok(Look::Due(_held)) => {
+                        unseen = None;
+                        match self.attempt(settings, source, &mut stop).await {
+                            Ok(()) => Duration::ZERO,
+                            Err(_) if *stop.borrow() => return,
+                            Err(error) => {
+                                failed += 1;
+                                let pause = pause(settings.schedule, failed);
+                                self.note(&error, pause);
+                                pause
+                            }
+                        }
+                    }
                     Err(error) => {
-                        failed += 1;
-                        let pause = pause(settings.schedule, failed);
-                        self.note(&error, pause);
-                        pause
+                        tell_once(&mut unseen, &error);
+                        pause(settings.schedule, 1)
                     }
                 },
             };
@@ -166,23 +178,31 @@ impl Keeper {
         });
     }
 
-    /// Makes a backup if one is due; says how long to wait for the next look.
-    async fn round(
+    /// Whether a backup is due, and ours to make.
+    ///
+    /// # Errors
+    /// That this can't be seen, which is no failure of a backup: none was tried.
+    async fn look(&self, settings: &config::Backup, source: &Source) -> anyhow::Result<Look> {
+        if let Some(wait) = self.wait(settings, source).await? {
+            return Ok(Look::Later(wait));
+        }
+        let Some(held) = source.database.try_lock(LOCK).await? else {
+            return Ok(Look::Later(OTHERS));
+        };
+        // Somebody may have made it between the two looks.
+        Ok(match self.wait(settings, source).await? {
+            Some(wait) => Look::Later(wait),
+            None => Look::Due(held),
+        })
+    }
+
+    /// Makes a backup.
+    async fn attempt(
         &self,
         settings: &config::Backup,
         source: &Source,
         stop: &mut watch::Receiver<bool>,
-    ) -> anyhow::Result<Duration> {
-        if let Some(wait) = self.wait(settings, source).await? {
-            return Ok(wait);
-        }
-        let Some(_held) = source.database.try_lock(LOCK).await? else {
-            return Ok(OTHERS);
-        };
-        // Somebody may have made it between the two looks.
-        if let Some(wait) = self.wait(settings, source).await? {
-            return Ok(wait);
-        }
+    ) -> anyhow::Result<()> {
         self.facts.send_modify(|facts| facts.running = true);
         let told: Told = Arc::new(|event| {
             if let Event::Step(step) = event {
@@ -198,8 +218,7 @@ impl Keeper {
             took = ?made.took,
             "backup: {name} is made"
         );
-        self.facts.send_modify(|facts| facts.last_error = None);
-        Ok(Duration::ZERO)
+        Ok(())
     }
 
     /// How long to wait for the next look; `None` when a backup is due.
@@ -216,11 +235,32 @@ impl Keeper {
             now,
         );
         self.facts.send_modify(|facts| {
+            // One that went well, whoever made it.
+            if facts.last != last {
+                facts.last_error = None;
+            }
             facts.last = last;
             facts.next = Some(next);
         });
         let wait = Duration::try_from(next - now).unwrap_or_default();
         Ok((!wait.is_zero()).then(|| wait.min(LOOK)))
+    }
+}
+
+/// What a look has shown.
+enum Look {
+    /// None is ours to make; when to look again.
+    Later(Duration),
+    /// One is, for as long as the lock is held.
+    Due(SessionLock),
+}
+
+/// Tells why it can't be seen whether a backup is due; the same only once until it could be seen again.
+fn tell_once(unseen: &mut Option<String>, error: &anyhow::Error) {
+    let words = format!("{error:#}");
+    if unseen.as_ref() != Some(&words) {
+        tracing::warn!("backup: whether one is due can't be seen, and is looked at again: {words}");
+        *unseen = Some(words);
     }
 }
 

@@ -133,6 +133,49 @@ async fn a_command_gets_it_and_its_failure_is_told_and_made_good() {
 }
 
 #[tokio::test]
+async fn a_database_that_cannot_be_asked_is_no_backup_that_failed() {
+    let database = TestDatabase::empty();
+    let (proxy, url) = database.behind_a_proxy();
+    proxy.refuse();
+    let mut server = Setup::new()
+        .admin()
+        .config("[database]\nwait = \"1s\"\n\n[backup]\nevery = \"1s\"\ndirectory = \"backups\"")
+        .database(&url)
+        .start();
+    server.line_with("backup: whether one is due can't be seen");
+    let away = status(&server).await;
+    assert_eq!(away["failures"], 0, "{away}");
+    assert!(away["last_error"].is_null(), "{away}");
+    proxy.forward();
+    let back = until(&server, |status| !status["last"].is_null()).await;
+    assert_eq!(back["failures"], 0, "{back}\n{}", server.log());
+}
+
+#[tokio::test]
+async fn one_that_is_made_by_hand_makes_good_a_failure() {
+    let setup = Setup::new().admin();
+    let sink = setup.directory().join("sink");
+    let server = setup
+        .config("[backup]\nevery = \"1h\"\ncommand = \"test -d sink && cat > sink/one\"\n")
+        .start();
+    until(&server, |status| !status["last_error"].is_null()).await;
+    std::fs::create_dir(&sink).unwrap();
+    let begun = Instant::now();
+    // The server's own attempt may still have the lock.
+    while !server.ask(&["backup"]).status.success() {
+        assert!(begun.elapsed() < PATIENCE, "{}", server.log());
+    }
+    // A change of the settings makes the server look, which it does every minute.
+    let path = server.path("config.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}verify = false\n")).unwrap();
+    assert!(server.ask(&["reload"]).status.success());
+    let good = until(&server, |status| !status["last"].is_null()).await;
+    assert!(good["last_error"].is_null(), "{good}");
+    assert_eq!(good["failures"], 1);
+}
+
+#[tokio::test]
 async fn a_reload_begins_and_ends_them() {
     let server = Setup::new().admin().start();
     assert!(status(&server).await.is_null());
