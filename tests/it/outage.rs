@@ -43,6 +43,26 @@ async fn a_server_starts_without_its_database_and_migrates_it_when_it_comes() {
 }
 
 #[tokio::test]
+async fn a_database_that_comes_back_read_only_is_migrated_when_it_can_be_written() {
+    let database = TestDatabase::empty();
+    let (proxy, url) = database.behind_a_proxy();
+    proxy.refuse();
+    let mut server = Setup::new()
+        .config("[database]\nwait = \"1s\"")
+        .database(&url)
+        .start();
+    let api = Api::http1(&server);
+    database.turn_read_only(true);
+    proxy.forward();
+    server.wait_for_line("read-only transaction (25006)");
+    assert_eq!(api.get("/readyz").await.status, 503);
+    database.turn_read_only(false);
+    server.wait_for_line("the database schema is up to date");
+    assert_eq!(api.get("/readyz").await.status, 200);
+    api.create_note("after the failover").await;
+}
+
+#[tokio::test]
 async fn requests_in_flight_fail_at_once_when_the_database_ends_in_order() {
     a_broken_database_fails_requests_and_leaves_nothing_behind(Break::Cut).await;
 }

@@ -133,9 +133,9 @@ async fn migrate(database: &Database) -> Result<(), migrations::Error> {
     Ok(())
 }
 
-/// Brings the schema up to date once the database is there.
+/// Brings the schema up to date once the database is there and lets it.
 async fn catch_up(database: &Database) {
-    match migrations::migrate_when_reachable(database).await {
+    match migrations::migrate_when_possible(database).await {
         Ok(done) => report(&done),
         Err(error) => {
             tracing::error!(%error, "the schema can't be brought up to date");

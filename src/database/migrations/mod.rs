@@ -13,9 +13,10 @@ mod tests;
 use std::time::Duration;
 
 use refinery::Migration;
+use tokio::time::sleep;
 use tokio_postgres::Transaction;
 use tokio_postgres::error::SqlState;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Database, Unavailable, connect};
 pub use history::{MigrationStatus, State};
@@ -23,8 +24,11 @@ pub use history::{MigrationStatus, State};
 /// How long an instance waits while another one migrates.
 const LOCK_WAIT: Duration = Duration::from_mins(10);
 
-/// Between two attempts of [`migrate_when_reachable`].
+/// Between two attempts of [`migrate_when_possible`] at a database that can't be reached.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// The longest pause after an attempt that PostgreSQL has refused.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// Key of the advisory lock: "unibody" in ASCII, so that other programs hardly choose it too.
 pub(crate) const LOCK_KEY: i64 = 0x75_6e69_626f_6479;
@@ -79,6 +83,16 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether another attempt may succeed with this binary on this database.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Unavailable(_) | Self::Locked | Self::Failed { .. } => true,
+            Self::Newer { .. } | Self::Changed(_) | Self::OutOfOrder(_) => false,
+        }
+    }
+}
+
 /// Applies what is missing. Waits while another instance does so.
 ///
 /// # Errors
@@ -87,14 +101,24 @@ pub async fn migrate(database: &Database) -> Result<Report, Error> {
     apply(database, history::known()).await
 }
 
-/// Like [`migrate`], but waits for a database that can't be reached, however long that takes.
+/// Like [`migrate`], but tries again, however long that takes, until it is done or somebody has to decide
+/// something: a database that comes back may be read-only, full or locked for a while. Each refusal is told.
 ///
 /// # Errors
 /// Those of [`migrate`] that no waiting cures.
-pub async fn migrate_when_reachable(database: &Database) -> Result<Report, Error> {
+pub async fn migrate_when_possible(database: &Database) -> Result<Report, Error> {
+    let mut pause = RETRY;
     loop {
         match migrate(database).await {
-            Err(Error::Unavailable(_)) => tokio::time::sleep(RETRY).await,
+            // The database itself tells of that.
+            Err(Error::Unavailable(_)) => sleep(RETRY).await,
+            Err(error) if error.may_pass() => {
+                warn!(
+                    "the schema can't be brought up to date, the next attempt is in {pause:?}: {error}"
+                );
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
             outcome => return outcome,
         }
     }

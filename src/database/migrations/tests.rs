@@ -1,5 +1,7 @@
 //! Migrations against a real server.
 
+use tokio::time::timeout;
+
 use super::*;
 use crate::config::Secret;
 use crate::database::testing::{Server, settings};
@@ -183,7 +185,7 @@ async fn migrating_waits_for_the_database() {
     ));
     let waiting = {
         let database = database.clone();
-        tokio::spawn(async move { migrate_when_reachable(&database).await })
+        tokio::spawn(async move { migrate_when_possible(&database).await })
     };
     let embedded = crate::database::embedded::start(directory.path(), None)
         .await
@@ -191,4 +193,20 @@ async fn migrating_waits_for_the_database() {
     waiting.await.unwrap().unwrap();
     database.ready().await.unwrap();
     embedded.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_has_to_decide_is_not_waited_for() {
+    let server = Server::start().await;
+    let database = server.open(&settings());
+    migrate(&database).await.unwrap();
+    let newer = "INSERT INTO refinery_schema_history SELECT 99, 'future', applied_on, checksum \
+                 FROM refinery_schema_history LIMIT 1";
+    let client = database.client().await.unwrap();
+    client.batch_execute(newer).await.unwrap();
+    let waited = timeout(Duration::from_mins(1), migrate_when_possible(&database)).await;
+    let outcome = waited.expect("it is tried again and again");
+    assert!(matches!(outcome, Err(Error::Newer { database: 99, .. })));
+    drop(client);
+    server.stop().await;
 }
