@@ -1,6 +1,7 @@
 //! `unibody backup`, `restore` and `backup rehearse`, and the backups that the server makes by itself.
 
 mod broken;
+mod cleaning;
 mod elsewhere;
 mod encrypted;
 mod roundtrip;

@@ -107,36 +107,6 @@ fn what_is_written_meanwhile_is_no_lie() {
 }
 
 #[test]
-fn a_database_that_is_not_empty_is_refused_and_cleaned_on_demand() {
-    let site = Site::new();
-    insert_notes(&site.database);
-    let before = contents(&site.database);
-    site.unibody(&["backup", "notes.dump"]).assert_status(0);
-
-    // A later release's, which would be in the way of its own migration.
-    site.database.execute(
-        "UPDATE notes SET body = 'spoilt'; CREATE TYPE mood AS ENUM ('good'); \
-         CREATE TABLE later (a mood); CREATE VIEW seen AS SELECT title FROM notes; \
-         CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; \
-         CREATE SCHEMA other; CREATE TABLE other.one (a int); SELECT lo_create(0);",
-    );
-    let spoilt = contents(&site.database);
-    let refused = site.unibody(&["restore", "notes.dump"]).assert_status(1);
-    refused.assert_last_line(&["not empty", "--clean", "as it was"]);
-    assert_eq!(contents(&site.database), spoilt);
-
-    site.unibody(&["restore", "--clean", "notes.dump"])
-        .assert_status(0);
-    assert_eq!(contents(&site.database), before);
-    let strangers = "SELECT (SELECT count(*) FROM pg_class WHERE relname IN ('later', 'seen', 'one'))
-        + (SELECT count(*) FROM pg_type WHERE typname = 'mood')
-        + (SELECT count(*) FROM pg_proc WHERE proname = 'f' AND pronamespace = 'public'::regnamespace)
-        + (SELECT count(*) FROM pg_namespace WHERE nspname = 'other')
-        + (SELECT count(*) FROM pg_largeobject_metadata)";
-    assert_eq!(site.database.count(strangers), 0);
-}
-
-#[test]
 fn nobody_else_is_to_be_there_unless_asked_and_migrations_take_turns_with_it() {
     let site = Site::new();
     insert_notes(&site.database);
