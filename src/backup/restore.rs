@@ -4,26 +4,29 @@
 //! 2. Nobody else is connected, or that was asked for.
 //! 3. One transaction, under the lock by which migrations take turns: the database is empty, or is
 //!    emptied; the dump is loaded; what is there now is compared with the manifest.
-//! 4. Then it is committed. Until then the database is as it was, for everybody.
+//! 4. Then it is committed. Until then the database is as it was, for everybody; once PostgreSQL was told to
+//!    commit, nobody stops it any more, and where its answer is lost only PostgreSQL knows what it did.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_postgres::Client;
+use tokio_postgres::error::{DbError, Severity};
 
 use super::archive::Archive;
 use super::clear::{drop_all, objects, summary};
-use super::figures::{query, schema_version};
+use super::figures::{query, query_one, schema_version};
 use super::keys::Key;
 use super::load::{Committed, Leave, load};
 use super::manifest::Manifest;
 use super::{Event, Source, Told, rehearse, unless_stopped};
 use crate::database::client_programs::ClientPrograms;
-use crate::database::{Database, migrations};
+use crate::database::{Database, explain, migrations};
 
 /// What the user has allowed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,6 +50,9 @@ pub struct Restored {
     pub took: Duration,
 }
 
+/// Of every failure before the end.
+const UNCHANGED: &str = "nothing was restored, the database is as it was";
+
 /// How long a table that somebody uses is waited for before it is dropped.
 const LOCK_WAIT: &str = "SET LOCAL lock_timeout = '30s'";
 
@@ -64,7 +70,8 @@ const OTHERS: &str = "SELECT coalesce(nullif(application_name, ''), 'without a n
 /// Restores the backup at `path`.
 ///
 /// # Errors
-/// Why not; the database is as it was then, unless the dump itself has committed something.
+/// Why not; the database is as it was then, unless the dump itself has committed something, or
+/// PostgreSQL's answer to our own COMMIT is lost. The message says so.
 pub async fn restore(
     source: &Source,
     path: &Path,
@@ -89,12 +96,14 @@ pub async fn restore(
     let manifest = archive.manifest.clone();
     let restoring = in_transaction(&session.client, &programs, archive, allowed, told);
     let restored = unless_stopped(stop, restoring).await;
-    let schema_version = restored.map_err(|error| {
+    let loaded = restored.map_err(|error| {
         if error.is::<Committed>() {
             return error;
         }
-        error.context("nothing was restored, the database is as it was")
+        error.context(UNCHANGED)
     })?;
+    commit(&session.client, &loaded.transaction, told, stop).await?;
+    let schema_version = loaded.schema_version;
     let took = begun.elapsed();
     told(Event::Step(
         "gathering statistics for the planner".to_owned(),
@@ -108,13 +117,20 @@ pub async fn restore(
     })
 }
 
+/// What waits to be committed.
+struct Loaded {
+    schema_version: i32,
+    /// Its number.
+    transaction: String,
+}
+
 async fn in_transaction(
     client: &Client,
     programs: &ClientPrograms,
     archive: Archive,
     allowed: Allowed,
     told: &Told,
-) -> anyhow::Result<i32> {
+) -> anyhow::Result<Loaded> {
     query(client, "BEGIN; SET LOCAL statement_timeout = 0").await?;
     query(client, LOCK_WAIT).await?;
     let lock = format!("SELECT pg_advisory_xact_lock({})", migrations::LOCK_KEY);
@@ -144,10 +160,48 @@ async fn in_transaction(
     load(client, programs, archive, leave, told)
         .await
         .map_err(explain_role)?;
-    let version = schema_version(client).await?;
-    refuse_newer(version)?;
-    query(client, "COMMIT").await?;
-    Ok(version)
+    let schema_version = schema_version(client).await?;
+    refuse_newer(schema_version)?;
+    Ok(Loaded {
+        schema_version,
+        transaction: query_one(client, "SELECT pg_current_xact_id()").await?,
+    })
+}
+
+/// Commits, whoever would stop it meanwhile.
+async fn commit(
+    client: &Client,
+    transaction: &str,
+    told: &Told,
+    stop: &mut watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let mut committing = pin!(client.batch_execute("COMMIT"));
+    let answer = tokio::select! {
+        biased;
+        answer = &mut committing => answer,
+        _ = stop.wait_for(|stop| *stop) => {
+            told(Event::Step(
+                "it is being committed, which can't be stopped any more".to_owned(),
+            ));
+            committing.await
+        }
+    };
+    answer.map_err(|error| {
+        let reason = anyhow!(explain(&error));
+        if is_refusal(&error) {
+            return reason.context(UNCHANGED);
+        }
+        reason.context(format!(
+            "whether the backup was restored or the database is as it was is not known: the connection was lost \
+             while it was committed. SELECT pg_xact_status('{transaction}') in that database says committed or aborted"
+        ))
+    })
+}
+
+/// Whether PostgreSQL has undone what it was to commit. Anything FATAL may come after it was done.
+fn is_refusal(error: &tokio_postgres::Error) -> bool {
+    let severity = error.as_db_error().and_then(DbError::parsed_severity);
+    severity == Some(Severity::Error)
 }
 
 fn refuse_newer(version: i32) -> anyhow::Result<()> {

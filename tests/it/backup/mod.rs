@@ -2,6 +2,7 @@
 
 mod broken;
 mod cleaning;
+mod committing;
 mod elsewhere;
 mod encrypted;
 mod roundtrip;
