@@ -11,8 +11,9 @@ use nix::unistd::geteuid;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
+use super::command::to_command;
 use super::keys::Lock;
-use super::make::{Made, Wanted, to_command, to_elsewhere, to_file};
+use super::make::{Made, Wanted, to_elsewhere, to_file};
 use super::pending::remove_abandoned;
 use super::record::{self, Last};
 use super::retention::{list, name, superfluous};

@@ -4,13 +4,10 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use tokio::process::Command;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use super::archive::Archive;
 use super::dump::dump;
@@ -19,12 +16,6 @@ use super::manifest::Manifest;
 use super::pending::{Pending, refuse_existing};
 use super::rehearse::try_out;
 use super::{Event, Source, Told, scratch, unless_stopped};
-
-/// How long a command may take for one backup: an upload that hangs must not end all backups.
-const COMMAND_LIMIT: Duration = Duration::from_hours(6);
-
-/// What of a command's words is told.
-const WORDS: usize = 500;
 
 /// A finished backup.
 #[derive(Debug, Clone)]
@@ -92,41 +83,6 @@ pub async fn to_elsewhere(
     unless_stopped(stop, deliver(pending.reader()?)).await?;
     made.took = begun.elapsed();
     Ok(made)
-}
-
-/// Gives `file`, called `name`, to a command of the shell's.
-///
-/// # Errors
-/// Its exit status, with the end of what it said.
-pub(super) async fn to_command(command: &str, name: &str, file: File) -> anyhow::Result<()> {
-    let size = file.metadata()?.len();
-    let running = Command::new("/bin/sh")
-        .args(["-c", command])
-        .env("UNIBODY_BACKUP_NAME", name)
-        .env("UNIBODY_BACKUP_SIZE", size.to_string())
-        .stdin(Stdio::from(file))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .context("backup.command can't be run: /bin/sh is missing")?;
-    let ended = timeout(COMMAND_LIMIT, running.wait_with_output()).await;
-    let Ok(ended) = ended else {
-        bail!("backup.command has not ended for {COMMAND_LIMIT:?}, and was killed");
-    };
-    let ended = ended.context("backup.command was lost")?;
-    if ended.status.success() {
-        return Ok(());
-    }
-    let said = [ended.stderr, ended.stdout].concat();
-    let said = String::from_utf8_lossy(&said);
-    let words: Vec<_> = said.split_whitespace().collect();
-    let mut words = words.join(" ");
-    let from = words.len().saturating_sub(WORDS);
-    let from = (from..=words.len()).find(|&at| words.is_char_boundary(at));
-    words.drain(..from.unwrap_or_default());
-    bail!("backup.command failed ({}): {words}", ended.status)
 }
 
 async fn verified(

@@ -7,13 +7,15 @@
 //!    counts and checksums must come out the same. Then the file gets its name.
 //! 3. [`restore()`] brings it back into the real database, [`clear`]ed if need be, in one transaction that
 //!    is compared before it is committed. [`rehearse()`] does so where it harms nobody.
-//! 4. [`task`] makes them by itself, as `[backup]` says: when ([`due`]), and which stay ([`retention`]).
+//! 4. [`task`] makes them by itself, as `[backup]` says: when ([`due`]), where to ([`kept`], [`command`]), and
+//!    which stay ([`retention`]).
 //!
 //! PostgreSQL's own `pg_dump` and `pg_restore` do the dumping and reading ([`programs`]): nobody else
 //! knows every version's catalogue.
 
 mod archive;
 mod clear;
+mod command;
 mod due;
 mod dump;
 mod figures;
