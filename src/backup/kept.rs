@@ -1,4 +1,4 @@
-//! One backup as `[backup]` says: made where it says, recorded in the database, and older ones removed.
+//! One backup as `[backup]` says: made where it says, and older ones removed.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -36,7 +36,9 @@ pub async fn make_now(
     let Some(_held) = source.database.try_lock(LOCK).await? else {
         bail!("another process is making a backup of this database just now: wait for it");
     };
-    make(source, settings, told, stop).await
+    let (made, last) = make(source, settings, told, stop).await?;
+    record::write(&source.database, &last).await?;
+    Ok((made, last.name))
 }
 
 /// The newest backup in `directory`.
@@ -51,13 +53,13 @@ pub fn newest(directory: &Path) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// The same, for who holds [`LOCK`].
+/// The same, for who holds [`LOCK`] and [records](record::write) it.
 pub(super) async fn make(
     source: &Source,
     settings: &config::Backup,
     told: &Told,
     stop: &mut watch::Receiver<bool>,
-) -> anyhow::Result<(Made, String)> {
+) -> anyhow::Result<(Made, Last)> {
     let begun = Instant::now();
     let wanted = Wanted {
         lock: Lock::for_recipients(&settings.age_recipients)?,
@@ -90,18 +92,17 @@ pub(super) async fn make(
         }
     };
     made.took = begun.elapsed();
-    let last = Last {
-        finished: OffsetDateTime::now_utc(),
-        name: name.clone(),
-        bytes: made.bytes,
-        took: made.took,
-    };
-    record::write(&source.database, &last).await?;
-    // Only now is there one more than before.
+    // Only now is there one more than before, whether or not that can be recorded.
     if let Destination::Directory(directory) = &settings.destination {
         remove_superfluous(directory, settings.keep);
     }
-    Ok((made, name))
+    let last = Last {
+        finished: OffsetDateTime::now_utc(),
+        name,
+        bytes: made.bytes,
+        took: made.took,
+    };
+    Ok((made, last))
 }
 
 /// Names tell the second: the next one that nothing in `directory` is called by.

@@ -26,9 +26,30 @@ const WRITE: &str = "INSERT INTO last_backup (finished_at, name, bytes, seconds)
     finished_at = excluded.finished_at, name = excluded.name, bytes = excluded.bytes, \
     seconds = excluded.seconds";
 
+/// The last one: that of the database, or ours if it is newer and could not be recorded there yet.
+///
 /// # Errors
 /// What PostgreSQL says.
-pub(super) async fn read(database: &Database) -> anyhow::Result<Option<Last>> {
+pub(super) async fn last(
+    database: &Database,
+    unrecorded: &mut Option<Last>,
+) -> anyhow::Result<Option<Last>> {
+    let recorded = read(database).await?;
+    let is_newer = |ours: &Last| {
+        let recorded = recorded.as_ref();
+        recorded.is_none_or(|recorded| recorded.finished < ours.finished)
+    };
+    let Some(ours) = unrecorded.clone().filter(is_newer) else {
+        *unrecorded = None;
+        return Ok(recorded);
+    };
+    if write(database, &ours).await.is_ok() {
+        *unrecorded = None;
+    }
+    Ok(Some(ours))
+}
+
+async fn read(database: &Database) -> anyhow::Result<Option<Last>> {
     let client = database.client().await?;
     let asked = async {
         let statement = client.prepare_cached(READ).await?;

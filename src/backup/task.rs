@@ -131,11 +131,12 @@ impl Keeper {
         let mut following = self.settings.subscribe();
         let mut failed = 0;
         let mut unseen = None;
+        let mut unrecorded = None;
         loop {
             let settings = following.borrow_and_update().clone();
             let wait = match &settings {
                 None => Duration::MAX,
-                Some(settings) => match self.look(settings, source).await {
+                Some(settings) => match self.look(settings, source, &mut unrecorded).await {
                     Ok(Look::Later(wait)) => {
                         (failed, unseen) = (0, None);
                         wait
@@ -143,7 +144,10 @@ impl Keeper {
                     Ok(Look::Due(_held)) => {
                         unseen = None;
                         match self.attempt(settings, source, &mut stop).await {
-                            Ok(()) => Duration::ZERO,
+                            Ok(left) => {
+                                unrecorded = left;
+                                Duration::ZERO
+                            }
                             Err(_) if *stop.borrow() => return,
                             Err(error) => {
                                 failed += 1;
@@ -182,27 +186,32 @@ impl Keeper {
     ///
     /// # Errors
     /// That this can't be seen, which is no failure of a backup: none was tried.
-    async fn look(&self, settings: &config::Backup, source: &Source) -> anyhow::Result<Look> {
-        if let Some(wait) = self.wait(settings, source).await? {
+    async fn look(
+        &self,
+        settings: &config::Backup,
+        source: &Source,
+        unrecorded: &mut Option<Last>,
+    ) -> anyhow::Result<Look> {
+        if let Some(wait) = self.wait(settings, source, unrecorded).await? {
             return Ok(Look::Later(wait));
         }
         let Some(held) = source.database.try_lock(LOCK).await? else {
             return Ok(Look::Later(OTHERS));
         };
         // Somebody may have made it between the two looks.
-        Ok(match self.wait(settings, source).await? {
+        Ok(match self.wait(settings, source, unrecorded).await? {
             Some(wait) => Look::Later(wait),
             None => Look::Due(held),
         })
     }
 
-    /// Makes a backup.
+    /// Makes a backup; returns what is known of it where that can't be recorded yet.
     async fn attempt(
         &self,
         settings: &config::Backup,
         source: &Source,
         stop: &mut watch::Receiver<bool>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Option<Last>> {
         self.facts.send_modify(|facts| facts.running = true);
         let told: Told = Arc::new(|event| {
             if let Event::Step(step) = event {
@@ -211,14 +220,20 @@ impl Keeper {
         });
         let made = make(source, settings, &told, stop).await;
         self.facts.send_modify(|facts| facts.running = false);
-        let (made, name) = made?;
+        let (made, last) = made?;
         tracing::info!(
             bytes = made.bytes,
             rows = made.manifest.rows(),
             took = ?made.took,
-            "backup: {name} is made"
+            "backup: {} is made",
+            last.name
         );
-        Ok(())
+        let recorded = record::write(&source.database, &last).await;
+        Ok(recorded.err().map(|error| {
+            // It is as good as any: another instead would only fill the disk.
+            tracing::warn!("backup: {error:#}; that is tried again");
+            last
+        }))
     }
 
     /// How long to wait for the next look; `None` when a backup is due.
@@ -226,8 +241,9 @@ impl Keeper {
         &self,
         settings: &config::Backup,
         source: &Source,
+        unrecorded: &mut Option<Last>,
     ) -> anyhow::Result<Option<Duration>> {
-        let last = record::read(&source.database).await?;
+        let last = record::last(&source.database, unrecorded).await?;
         let now = OffsetDateTime::now_utc();
         let next = due(
             settings.schedule,
@@ -236,7 +252,7 @@ impl Keeper {
         );
         self.facts.send_modify(|facts| {
             // One that went well, whoever made it.
-            if facts.last != last {
+            if name(facts.last.as_ref()) != name(last.as_ref()) {
                 facts.last_error = None;
             }
             facts.last = last;
@@ -245,6 +261,10 @@ impl Keeper {
         let wait = Duration::try_from(next - now).unwrap_or_default();
         Ok((!wait.is_zero()).then(|| wait.min(LOOK)))
     }
+}
+
+fn name(last: Option<&Last>) -> Option<&str> {
+    last.map(|last| last.name.as_str())
 }
 
 /// What a look has shown.

@@ -176,6 +176,50 @@ async fn one_that_is_made_by_hand_makes_good_a_failure() {
 }
 
 #[tokio::test]
+async fn one_that_cannot_be_recorded_is_kept_and_recorded_later() {
+    let mut server = Setup::new()
+        .admin()
+        .config("[backup]\nevery = \"1h\"\ndirectory = \"backups\"\nverify = false")
+        .start();
+    server.line_with("is made");
+    until(&server, |status| !status["last"].is_null()).await;
+    let database = TestDatabase {
+        url: server.database.as_ref().unwrap().url.clone(),
+    };
+    let path = server.path("config.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut number = 0;
+    // A change of the settings makes the server look, which it does every minute.
+    let mut look = || {
+        number += 1;
+        let keep = format!("{text}keep_daily = {}\n", 1 + number % 2);
+        std::fs::write(&path, keep).unwrap();
+        assert!(server.ask(&["reload"]).status.success());
+    };
+    let first = names(&server.path("backups"));
+    database.execute("DELETE FROM last_backup");
+    database.turn_read_only(true);
+    let begun = Instant::now();
+    let second = loop {
+        look();
+        let status = status(&server).await;
+        match status["last"]["name"].as_str() {
+            Some(name) if name != first[0] => break name.to_owned(),
+            _ => assert!(begun.elapsed() < PATIENCE, "{}", server.log()),
+        }
+    };
+    let both = names(&server.path("backups"));
+    assert_eq!(both, [first[0].as_str(), &second]);
+    database.turn_read_only(false);
+    let recorded = format!("SELECT count(*) FROM last_backup WHERE name = '{second}'");
+    while database.count(&recorded) == 0 {
+        look();
+        assert!(begun.elapsed() < PATIENCE, "{}", server.log());
+    }
+    assert_eq!(names(&server.path("backups")), both, "{}", server.log());
+}
+
+#[tokio::test]
 async fn a_reload_begins_and_ends_them() {
     let server = Setup::new().admin().start();
     assert!(status(&server).await.is_null());
