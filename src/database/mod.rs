@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use deadpool_postgres::Pool;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use tracing::Instrument;
 
 use crate::config::database_url::Target;
@@ -167,8 +167,9 @@ impl Database {
     /// # Errors
     /// [`NotReady`] with the reason.
     pub async fn ready(&self) -> Result<(), NotReady> {
+        let deadline = tokio::time::Instant::now() + READY_LIMIT;
         let client = self.lend_probe(READY_LIMIT).await?;
-        match timeout(READY_LIMIT, migrations::schema_version(&client)).await {
+        match timeout_at(deadline, migrations::schema_version(&client)).await {
             Ok(Ok(version)) if version >= migrations::latest() => Ok(()),
             Ok(Ok(version)) => Err(NotReady::Schema {
                 database: version,
