@@ -212,13 +212,15 @@ async fn queried(
     parameters: Parameters<'_>,
 ) -> Result<Vec<Row>, StoreError> {
     let client = database.client().await?;
-    let outcome = async {
-        let statement = database.answer(client.prepare_cached(sql)).await??;
-        Ok(database
-            .answer(client.query(&statement, parameters))
-            .await??)
+    // Both within one limit: the statement is prepared once a connection.
+    let prepared_and_run = async {
+        let statement = client.prepare_cached(sql).await?;
+        client.query(&statement, parameters).await
     };
-    let outcome = outcome.await;
+    let outcome = match database.answer(prepared_and_run).await {
+        Ok(outcome) => outcome.map_err(StoreError::from),
+        Err(unavailable) => Err(unavailable.into()),
+    };
     if outcome.as_ref().is_err_and(StoreError::spoils_connection) {
         // Not back to the pool, which may not have seen yet that it is closed.
         drop(Client::take(client));

@@ -175,6 +175,35 @@ async fn a_silent_database_is_given_up_within_the_timeouts() {
 }
 
 #[tokio::test]
+async fn preparing_a_statement_and_running_it_share_one_limit() {
+    // Three seconds are for the way; PostgreSQL itself is told of no limit.
+    const LIMIT: Duration = Duration::from_secs(1 + 3);
+    let database = TestDatabase::new();
+    let url = format!("{}?options=-c%20statement_timeout%3D0", database.url);
+    let server = Setup::new()
+        .config("[database]\nstatement_timeout = \"1s\"")
+        .database(&url)
+        .start();
+    let api = Api::http1(&server);
+    let first = database.lock_notes();
+    let asked = api.get("/api/notes");
+    let locked = async {
+        // It is being prepared. The next lock will be had between that and the query.
+        database.waiting(1).await;
+        let url = database.url.clone();
+        let second = tokio::task::spawn_blocking(move || TestDatabase { url }.lock_notes());
+        database.waiting(2).await;
+        tokio::time::sleep(LIMIT / 2).await;
+        drop(first);
+        second.await.unwrap()
+    };
+    let (answer, second) = tokio::join!(asked, locked);
+    answer.assert_unavailable();
+    assert!(answer.took < LIMIT + LIMIT / 4, "{:?}", answer.took);
+    drop(second);
+}
+
+#[tokio::test]
 async fn a_request_that_finds_no_free_connection_is_told_to_come_back() {
     let database = TestDatabase::new();
     let server = Setup::new()
