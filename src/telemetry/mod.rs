@@ -30,7 +30,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, Mask};
 
 pub use journal::last_words;
 pub use level::{Level, Logging};
@@ -40,6 +40,12 @@ pub use tally::Tally;
 
 use lines::Lines;
 use traces::{OfSampledRequests, Spans};
+
+/// `text` of somebody else's, without what must not be seen: for whoever shows it beside the log.
+#[must_use]
+pub fn redacted(text: &str, mask: &Mask) -> String {
+    redaction::redact(text, mask, LogFormat::Text).into_owned()
+}
 
 /// Sends `tracing` events, and those of libraries that use `log`, to `output`.
 ///

@@ -4,6 +4,7 @@ use crate::support::api::Api;
 use crate::support::breakable::Break;
 use crate::support::command::unibody;
 use crate::support::database::TestDatabase;
+use crate::support::http;
 use crate::support::server::Setup;
 
 #[test]
@@ -71,6 +72,34 @@ async fn the_password_of_the_database_is_never_logged() {
     server.stop();
     assert!(server.log().contains("the database is unavailable"));
     assert!(!server.log().contains(&password), "{}", server.log());
+}
+
+#[tokio::test]
+async fn what_a_backup_command_says_is_masked_wherever_it_is_shown() {
+    let says = "denied: https://u:s3cret@store.test/?token=s3cret";
+    let mut server = Setup::new()
+        .admin()
+        .config("[log]\nmask = [\"token\"]")
+        .config(&format!(
+            "[backup]\nevery = \"1h\"\ncommand = \"echo '{says}' >&2; exit 1\""
+        ))
+        .start();
+    server.line_with("denied: https://u:***@store.test/?token=***");
+    let status = http::client().get(server.admin_url("/status")).send().await;
+    let status = status.unwrap().text().await.unwrap();
+    assert_eq!(
+        status
+            .matches("denied: https://u:***@store.test/?token=***")
+            .count(),
+        2,
+        "the backup's, and the trouble: {status}"
+    );
+    let told = server.ask(&["status"]);
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains("denied"), "{told}");
+    for shown in [status, told, server.log()] {
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
 }
 
 fn password_of(url: &str) -> String {

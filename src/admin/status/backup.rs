@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use crate::admin::Subject;
 use crate::backup::task;
 use crate::config;
+use crate::telemetry::redacted;
 
 /// How backups are going.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,11 +41,12 @@ pub struct LastBackup {
 }
 
 pub(in crate::admin) fn backup(subject: &Subject) -> Option<Backup> {
-    Some(subject.backups.as_ref()?.facts()?.into())
+    let (schedule, facts) = subject.backups.as_ref()?.facts()?;
+    Some(Backup::of(schedule, facts, &subject.config.log.mask))
 }
 
-impl From<(config::Schedule, task::Facts)> for Backup {
-    fn from((schedule, facts): (config::Schedule, task::Facts)) -> Self {
+impl Backup {
+    fn of(schedule: config::Schedule, facts: task::Facts, mask: &config::Mask) -> Self {
         Self {
             schedule: schedule.to_string(),
             running: facts.running,
@@ -56,7 +58,8 @@ impl From<(config::Schedule, task::Facts)> for Backup {
             }),
             next: facts.next,
             failures: facts.failures,
-            last_error: facts.last_error,
+            // SECURITY: in it are words of backup.command, which knows passwords.
+            last_error: facts.last_error.map(|error| redacted(&error, mask)),
         }
     }
 }
