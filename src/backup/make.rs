@@ -39,7 +39,7 @@ pub struct Wanted {
     pub verify: bool,
 }
 
-/// Backs up into the file `path`, which is there afterwards whole and verified, or not at all.
+/// Backs up into the file `path`, which is there afterwards whole, and verified where that is wanted, or not at all.
 ///
 /// # Errors
 /// A file that exists already, unless `force`, and whatever keeps the backup from being made or
@@ -66,7 +66,7 @@ pub async fn to_file(
     Ok(made)
 }
 
-/// Backs up into a temporary file, which `deliver` gets when it is verified.
+/// Backs up into a temporary file, which `deliver` gets when it is whole, and verified where that is wanted.
 ///
 /// # Errors
 /// The same, and those of `deliver`.

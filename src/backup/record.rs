@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::database::{Database, explain};
 
-/// A backup that was made, verified and delivered.
+/// A backup that was made, verified (where that is asked for) and delivered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Last {
     /// When.

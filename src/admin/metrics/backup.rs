@@ -15,7 +15,7 @@ pub(super) fn all(out: &mut Exposition, backup: Option<&Backup>) {
     let Some(last) = &backup.last else { return };
     out.family(
         "unibody_backup_last_success_timestamp_seconds",
-        "When the last backup was whole and verified, in seconds since 1970.",
+        "When the last backup was whole, and verified unless backup.verify is false, in seconds since 1970.",
     );
     out.sample(&[], last.finished.unix_timestamp());
     out.family(

@@ -31,7 +31,7 @@ pub struct Backup {
 pub struct LastBackup {
     /// Of the file.
     pub name: String,
-    /// When it was whole and verified.
+    /// When it was whole, and verified unless `backup.verify` is false.
     #[serde(with = "time::serde::rfc3339")]
     pub finished: OffsetDateTime,
     /// Length of the file.
