@@ -28,6 +28,8 @@ use super::reload::History;
 use super::sampler::{self, process};
 use super::troubles::{Trouble, troubles};
 use super::{Listeners, Shared};
+use crate::config::Mask;
+use crate::telemetry::redacted;
 
 /// What `/status` answers. Times are RFC 3339.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,8 +130,23 @@ pub(super) async fn status(shared: &Shared) -> Status {
         backup: backup(&subject),
         certificates: certificates(&subject),
     };
+    redact(&mut status, &subject.config.log.mask);
     status.troubles = troubles(&status, now);
     status
+}
+
+/// SECURITY: what a CA, PostgreSQL, a resolver or a reader of `config.toml` complains of may quote a secret.
+pub(super) fn redact(status: &mut Status, mask: &Mask) {
+    let servers = status.upstreams.iter_mut().flat_map(|it| &mut it.servers);
+    let upstreams = servers.filter_map(|it| it.reason.as_mut());
+    let certificates = status.certificates.iter_mut();
+    let certificates = certificates.filter_map(|it| it.last_error.as_mut());
+    let database = status.database.iter_mut();
+    let database = database.filter_map(|it| it.reason.as_mut());
+    let reload = status.configuration.last_error.iter_mut();
+    for text in upstreams.chain(certificates).chain(database).chain(reload) {
+        *text = redacted(text, mask);
+    }
 }
 
 /// `2027-01-01T00:00:00Z`.

@@ -2,9 +2,16 @@ use serde_json::{Value, json};
 use time::macros::datetime;
 
 use super::*;
+use crate::admin::status::redact;
+use crate::config::Mask;
 
-/// The troubles of a server that is fine except for `difference`, which replaces fields of its status.
+/// The troubles of a server that is fine except for `difference`.
 fn found(difference: &Value) -> Vec<Trouble> {
+    troubles(&status(difference), datetime!(2026-06-01 0:00 UTC))
+}
+
+/// The status of a server that is fine except for `difference`, which replaces fields of it.
+fn status(difference: &Value) -> Status {
     let mut status = json!({
         "version": "1.0.0",
         "started": "2026-01-01T00:00:00Z",
@@ -21,8 +28,30 @@ fn found(difference: &Value) -> Vec<Trouble> {
     for (name, value) in difference.as_object().unwrap() {
         status[name] = value.clone();
     }
-    let status: Status = serde_json::from_value(status).unwrap();
-    troubles(&status, datetime!(2026-06-01 0:00 UTC))
+    serde_json::from_value(status).unwrap()
+}
+
+#[test]
+fn what_others_complain_of_is_told_without_secrets() {
+    let secret = "denied: https://a.test/?token=s3cret";
+    let mut certificate = failing("acme", None);
+    certificate["last_error"] = secret.into();
+    let mut upstreams = nameless(&["up"]);
+    upstreams[0]["servers"][0]["reason"] = secret.into();
+    let mut status = status(&json!({
+        "configuration": configuration(Some(secret)),
+        "database": { "ready": false, "reason": secret },
+        "certificates": [certificate],
+        "upstreams": upstreams,
+    }));
+    redact(&mut status, &Mask::new(["token".to_owned()]));
+    let told = serde_json::to_string(&status).unwrap();
+    assert_eq!(
+        told.matches("denied: https://a.test/?token=***").count(),
+        4,
+        "{told}"
+    );
+    assert!(!told.contains("s3cret"), "{told}");
 }
 
 fn configuration(error: Option<&str>) -> Value {
