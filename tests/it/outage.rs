@@ -6,22 +6,28 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::support::api::Api;
-use crate::support::breakable::Break;
+use crate::support::breakable::{Break, Breakable};
 use crate::support::database::TestDatabase;
-use crate::support::server::Setup;
+use crate::support::server::{Server, Setup};
 
 /// Far below any timeout that a test here leaves at its default.
 const AT_ONCE: Duration = Duration::from_secs(4);
 
-#[tokio::test]
-async fn a_server_starts_without_its_database_and_migrates_it_when_it_comes() {
+/// An empty database, what keeps it away, and a server that has started all the same.
+fn without_its_database() -> (TestDatabase, Breakable, Server) {
     let database = TestDatabase::empty();
     let (proxy, url) = database.behind_a_proxy();
     proxy.refuse();
-    let mut server = Setup::new()
+    let server = Setup::new()
         .config("[database]\nwait = \"1s\"")
         .database(&url)
         .start();
+    (database, proxy, server)
+}
+
+#[tokio::test]
+async fn a_server_starts_without_its_database_and_migrates_it_when_it_comes() {
+    let (database, proxy, mut server) = without_its_database();
     let api = Api::http1(&server);
 
     assert_static_and_health_answer(&api).await;
@@ -44,13 +50,7 @@ async fn a_server_starts_without_its_database_and_migrates_it_when_it_comes() {
 
 #[tokio::test]
 async fn a_database_that_comes_back_read_only_is_migrated_when_it_can_be_written() {
-    let database = TestDatabase::empty();
-    let (proxy, url) = database.behind_a_proxy();
-    proxy.refuse();
-    let mut server = Setup::new()
-        .config("[database]\nwait = \"1s\"")
-        .database(&url)
-        .start();
+    let (database, proxy, mut server) = without_its_database();
     let api = Api::http1(&server);
     database.turn_read_only(true);
     proxy.forward();
