@@ -274,6 +274,10 @@ fn runtime(config: &Config) -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.server.workers)
         .thread_name("worker")
+        // A worker keeps 256 tasks that are ready, and the others wait in the queue of all workers, from which
+        // tokio takes rarely: with many busy clients those who were answered last were answered next. Now every
+        // second task comes from there.
+        .global_queue_interval(2)
         .enable_all()
         .build()
         .context("cannot start the runtime")
