@@ -28,7 +28,11 @@ use super::reply::{self, Answer, Body, Inflow};
 use crate::measure::spent;
 
 /// Hands the request to the app and its answer to the client.
-pub(super) async fn answer(session: &mut Session, exchange: &Exchange, edge: &Edge) -> Result<()> {
+pub(super) async fn answer(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    edge: &Edge,
+) -> Result<()> {
     let (request, mut inflow) = request(session, exchange);
     let begun = Instant::now();
     let handler = edge.app.clone().oneshot(request);
@@ -56,8 +60,9 @@ pub(super) async fn answer(session: &mut Session, exchange: &Exchange, edge: &Ed
             break reply::empty(StatusCode::PAYLOAD_TOO_LARGE);
         }
     };
+    exchange.on_app = begun.elapsed();
     if let Some(cells) = exchange.cells() {
-        cells.answered_after(begun.elapsed());
+        cells.answered_after(exchange.on_app);
         cells.spent_on_database(on_database);
     }
     reply::send_beside(session, exchange, answer, &mut inflow).await

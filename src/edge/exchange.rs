@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -61,6 +61,10 @@ pub(crate) struct Exchange {
     pub(crate) ends_connection: bool,
     /// The servers of an upstream that were asked.
     pub(crate) tries: Tries,
+    /// How long the app has taken to the head of its answer.
+    pub(crate) on_app: Duration,
+    /// How long nobody else had to be waited for until the head of the answer; `None` before that.
+    pub(crate) on_edge: Option<Duration>,
     /// What the cache is asked; `None` where the route has none.
     pub(crate) look: Option<Box<Look>>,
     /// What the upstream sends may be an event stream, which ends when its connection has to.
@@ -92,6 +96,8 @@ impl Exchange {
             keepalive: None,
             ends_connection: false,
             tries: Tries::default(),
+            on_app: Duration::ZERO,
+            on_edge: None,
             look: None,
             events: None,
             freshness: None,
@@ -103,6 +109,14 @@ impl Exchange {
     pub(crate) fn events_have_ended(&self) -> bool {
         let events = self.events.as_ref();
         events.is_some_and(|events| events.has_ended())
+    }
+
+    /// The head of the answer is about to be sent.
+    pub(crate) fn note_head(&mut self) {
+        if self.on_edge.is_none() {
+            let waited = self.on_app + self.tries.taken();
+            self.on_edge = Some(self.started.elapsed().saturating_sub(waited));
+        }
     }
 
     /// Where the request goes if it isn't answered here, once it is routed.

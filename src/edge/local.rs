@@ -95,7 +95,7 @@ impl Proxy {
     pub(super) async fn apologise(
         &self,
         session: &mut Session,
-        exchange: &Exchange,
+        exchange: &mut Exchange,
     ) -> Result<bool> {
         self.edge.panics.note(&exchange.id, "what answered");
         if has_begun(session) {

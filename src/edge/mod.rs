@@ -96,7 +96,7 @@ pub(crate) struct Edge {
     snapshot: ArcSwap<Snapshot>,
     pub(crate) app: Router,
     pub(crate) connections: Connections,
-    pub(crate) access_log: ArcSwap<AccessLog>,
+    pub(crate) access_log: AccessLog,
     /// What routes with a cache keep, whatever the configuration becomes.
     pub(crate) cache: &'static cache::Cache,
     pub(crate) measures: &'static Measures,
@@ -146,7 +146,6 @@ pub struct Running {
     listening: Vec<Listening>,
     /// Taken away, and not yet without connections.
     leaving: Vec<Leaving>,
-    output: Output,
 }
 
 impl Sockets {
@@ -214,7 +213,7 @@ pub fn prepare(
         snapshot: ArcSwap::from_pointee(snapshot),
         app,
         connections: Connections::within(open_files::allowed()),
-        access_log: ArcSwap::from_pointee(AccessLog::new(&config.log, output.clone())),
+        access_log: AccessLog(output.clone()),
         measures,
         panics: Panics::default(),
         cache: cache::Cache::forever(config.server.workers),
@@ -227,7 +226,6 @@ pub fn prepare(
             proxy: Arc::new(proxy),
             listening: Vec::new(),
             leaving: Vec::new(),
-            output: output.clone(),
         },
         listeners,
     })

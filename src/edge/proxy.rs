@@ -44,11 +44,14 @@ use super::reply;
 use super::security_headers::SecurityHeaders;
 use super::upstream::{self, Sent, Try, Wish};
 use super::{Edge, admission, cache, door, http2, rewrite};
+use crate::config::{AccessFormat, Log};
 use crate::telemetry::Tally;
 
 /// Clients provoke these as often as they like while an upstream is not well.
 static FAILED: Tally = Tally::new("requests failed", 10);
 static STALE: Tally = Tally::new("stale answers were given", 10);
+/// Scanners ask for hosts and paths that are not here; each is counted by its reason.
+static STRAY: Tally = Tally::new("requests came to no route", 10);
 
 /// The edge as Pingora sees it.
 pub(super) struct Proxy {
@@ -71,6 +74,14 @@ pub(super) fn has_begun(session: &Session) -> bool {
 fn has_all(session: &Session, sent: u64) -> bool {
     let head = session.response_written();
     head.and_then(|head| content_length(&head.headers)) == Some(sent)
+}
+
+/// Whether the access log has a line for it.
+fn is_told(log: &Log, exchange: &Exchange, line: &Line<'_>) -> bool {
+    log.access != AccessFormat::Off
+        && (exchange.route.is_some()
+            || line.status < 400
+            || STRAY.count(|| format!("{}: {}", line.client, line.status)))
 }
 
 #[async_trait]
@@ -381,9 +392,11 @@ impl ProxyHttp for Proxy {
         if ends_with_it || door::is_last_answer(session) {
             session.set_keepalive(None);
         }
-        if let Some(look) = &mut exchange.look
-            && !is_interim(response.status)
-        {
+        if is_interim(response.status) {
+            return Ok(());
+        }
+        exchange.note_head();
+        if let Some(look) = &mut exchange.look {
             exchange.freshness = look.mark(session, response)?;
             ready::offer(session, exchange);
         }
@@ -442,7 +455,10 @@ impl ProxyHttp for Proxy {
         }
         exchange.tries.end();
         let line = Line::answered(session, exchange, error);
-        self.edge.access_log.load().write(&line);
+        let log = &exchange.snapshot.config.log;
+        if is_told(log, exchange, &line) {
+            self.edge.access_log.write(log, &line);
+        }
         self.edge.measures.ended(session, exchange, &line);
         if let Some(trace) = &exchange.trace {
             trace.told(exchange, &line);

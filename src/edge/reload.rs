@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 
-use super::access_log::AccessLog;
 use super::listeners::{self, AtHand, Bound, Prepared};
 use super::snapshot::{Snapshot, Surroundings};
 use super::{Addresses, Edge, Running, Tls, kept_connections};
@@ -195,10 +194,6 @@ impl Running {
         let config = snapshot.config.clone();
         snapshot.keep_watch();
         let before = self.edge.snapshot.swap(Arc::new(snapshot));
-        if before.config.log != config.log {
-            let access_log = AccessLog::new(&config.log, self.output.clone());
-            self.edge.access_log.store(Arc::new(access_log));
-        }
         if kept_connections(&before.config) != kept_connections(&config) {
             // Pingora's pool never changes its size, so this is another pool.
             let proxy = super::proxy_as(&config, &self.edge);

@@ -73,14 +73,18 @@ pub(crate) fn boxed(status: StatusCode) -> Box<Answer> {
 }
 
 /// Writes `answer` to the client.
-pub(crate) async fn send(session: &mut Session, exchange: &Exchange, answer: Answer) -> Result<()> {
+pub(crate) async fn send(
+    session: &mut Session,
+    exchange: &mut Exchange,
+    answer: Answer,
+) -> Result<()> {
     send_beside(session, exchange, answer, &mut NoInflow).await
 }
 
 /// Writes `answer` to the client while `inflow` goes on.
 pub(crate) async fn send_beside(
     session: &mut Session,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     mut answer: Answer,
     inflow: &mut impl Inflow,
 ) -> Result<()> {
@@ -115,6 +119,7 @@ pub(crate) async fn send_beside(
         || session.req_header().method == Method::HEAD
         || matches!(body, Body::Empty);
     let head = Box::new(ResponseHeader::from(parts));
+    exchange.note_head();
     session.write_response_header(head, ends).await?;
     match body {
         Body::Full(bytes) if !ends => session.write_response_body(Some(bytes), true).await,

@@ -74,6 +74,13 @@ fn timed(out: &mut Exposition, routes: &[RouteFigures]) {
         out.latencies(&[("route", &route.route)], &route.latencies);
     }
     out.histogram(
+        "unibody_edge_duration_seconds",
+        "From the end of a request's head to the beginning of its answer, without the time of the app or upstream.",
+    );
+    for route in routes {
+        out.latencies(&[("route", &route.route)], &route.on_edge);
+    }
+    out.histogram(
         "unibody_app_duration_seconds",
         "From the call of the app to the head of its answer.",
     );

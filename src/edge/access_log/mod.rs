@@ -22,19 +22,14 @@ use super::connection::Peer;
 use super::exchange::Exchange;
 use super::message::is_interim;
 use super::upstream::{self, Tries, Try};
-use crate::config::{AccessFormat, Log, Mask};
+use crate::config::{AccessFormat, Log};
 use crate::telemetry::Output;
 
 /// nginx's status for a client that left before its answer; the log's only.
 pub(crate) const CLIENT_LEFT: u16 = 499;
 
-/// The access log.
-pub(crate) struct AccessLog {
-    format: AccessFormat,
-    /// Query parameters whose values are not written.
-    mask: Mask,
-    output: Output,
-}
+/// The access log. How its lines look each request's configuration says.
+pub(crate) struct AccessLog(pub(crate) Output);
 
 /// What is told of one exchange.
 pub(crate) struct Line<'a> {
@@ -72,27 +67,16 @@ thread_local! {
 }
 
 impl AccessLog {
-    pub(crate) fn new(log: &Log, output: Output) -> Self {
-        Self {
-            format: log.access,
-            mask: log.mask.clone(),
-            output,
-        }
-    }
-
-    pub(crate) fn is_off(&self) -> bool {
-        self.format == AccessFormat::Off
-    }
-
-    pub(crate) fn write(&self, line: &Line<'_>) {
+    /// Writes `line` as `log` says.
+    pub(crate) fn write(&self, log: &Log, line: &Line<'_>) {
         LINE.with_borrow_mut(|text| {
             text.clear();
-            match self.format {
-                AccessFormat::CombinedTiming => combined::push(line, &self.mask, text),
-                AccessFormat::Json => json::push(line, &self.mask, text),
+            match log.access {
+                AccessFormat::CombinedTiming => combined::push(line, &log.mask, text),
+                AccessFormat::Json => json::push(line, &log.mask, text),
                 AccessFormat::Off => return,
             }
-            self.output.write(text);
+            self.0.write(text);
         });
     }
 }

@@ -2,6 +2,7 @@
 
 use super::text::push_seconds;
 use super::*;
+use crate::config::Mask;
 
 fn written(format: AccessFormat, line: &Line<'_>) -> String {
     let mask = Mask::new(["token".to_owned()]);

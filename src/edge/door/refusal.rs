@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::head::Refusal;
 use super::wire::Wire;
+use crate::config::AccessFormat;
 use crate::edge::access_log::Line;
 use crate::edge::connection::Peer;
 use crate::edge::security_headers::SecurityHeaders;
@@ -48,17 +49,15 @@ pub(super) async fn answer(wire: &mut Wire, edge: &Edge, peer: &Peer, refusal: R
         }
     }
     edge.measures.refused(refusal.status);
-    let log = edge.access_log.load();
-    if log.is_off() || !REFUSED.count(|| format!("{}: {}", peer.address, refusal.reason)) {
+    let snapshot = edge.snapshot();
+    let log = &snapshot.config.log;
+    if log.access == AccessFormat::Off
+        || !REFUSED.count(|| format!("{}: {}", peer.address, refusal.reason))
+    {
         return;
     }
-    log.write(&Line::refused(
-        peer,
-        refusal.status,
-        sent,
-        started.elapsed(),
-        &id,
-    ));
+    let line = Line::refused(peer, refusal.status, sent, started.elapsed(), &id);
+    edge.access_log.write(log, &line);
 }
 
 fn head(

@@ -101,6 +101,7 @@ impl Measures {
             method: &session.as_downstream().req_header().method,
             status: line.status,
             took: line.took,
+            on_edge: exchange.on_edge,
             is_stream: is_stream(session),
             received: session.as_downstream().body_bytes_read() as u64,
             sent: line.body_bytes,

@@ -23,6 +23,9 @@ pub(crate) struct RouteCells {
 struct Shard {
     requests: Counts,
     took: Histogram,
+    on_edge: Histogram,
+    /// Of ready answers both.
+    ready: Histogram,
     received: AtomicU64,
     sent: AtomicU64,
     /// Answers from files: from the disk, and from memory.
@@ -35,6 +38,8 @@ pub(super) struct Exchanged<'a> {
     /// As the access log has it.
     pub(super) status: u16,
     pub(super) took: Duration,
+    /// `None` where there was no answer.
+    pub(super) on_edge: Option<Duration>,
     /// Whether its time is left out.
     pub(super) is_stream: bool,
     /// Bytes of the request's content.
@@ -59,6 +64,9 @@ pub struct RouteFigures {
     /// From the end of the request's head to the end of the answer, without `WebSocket`s and event
     /// streams.
     pub latencies: Latencies,
+    /// From the end of the request's head to the beginning of the answer, without the times that the app or the
+    /// upstream's servers have taken.
+    pub on_edge: Latencies,
     /// How long the app or the upstream has taken to the head of its answer.
     pub answering: Latencies,
     /// How long the app has waited for the database and used it until then; without those requests that didn't.
@@ -89,6 +97,9 @@ impl RouteCells {
         if !exchanged.is_stream {
             shard.took.record(exchanged.took);
         }
+        if let Some(on_edge) = exchanged.on_edge {
+            shard.on_edge.record(on_edge);
+        }
         shard
             .received
             .fetch_add(exchanged.received, Ordering::Relaxed);
@@ -105,7 +116,7 @@ impl RouteCells {
     ) {
         let shard = self.shards.mine();
         shard.requests.add_ready(is_head, status);
-        shard.took.record(took);
+        shard.ready.record(took);
         shard.sent.fetch_add(sent, Ordering::Relaxed);
     }
 
@@ -137,7 +148,14 @@ impl RouteCells {
         };
         for shard in self.shards.iter() {
             shard.requests.read_into(&mut figures.requests);
-            figures.latencies.add(&shard.took.read());
+            let ready = shard.ready.read();
+            for (sum, others) in [
+                (&mut figures.latencies, &shard.took),
+                (&mut figures.on_edge, &shard.on_edge),
+            ] {
+                sum.add(&others.read());
+                sum.add(&ready);
+            }
             figures.received += shard.received.load(Ordering::Relaxed);
             figures.sent += shard.sent.load(Ordering::Relaxed);
             figures.from_disk += shard.files[0].load(Ordering::Relaxed);

@@ -74,9 +74,9 @@ impl Given {
             cache: self.is_cached.then_some(cache::Outcome::Hit),
             id: &self.id,
         };
-        edge.access_log.load().write(&line);
+        let snapshot = edge.snapshot.load();
+        edge.access_log.write(&snapshot.config.log, &line);
         if let Some(tracer) = &edge.traces {
-            let snapshot = edge.snapshot.load();
             trace::told_of_ready(
                 tracer,
                 self.incoming,

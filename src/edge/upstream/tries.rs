@@ -110,6 +110,13 @@ impl Tries {
         }
     }
 
+    /// How long they have taken together, the last one to the head of its answer.
+    pub(crate) fn taken(&self) -> Duration {
+        let each = self.all.iter();
+        each.map(|each| each.answered.or(each.took).unwrap_or_default())
+            .sum()
+    }
+
     /// The request is over, and with it the last try.
     pub(crate) fn end(&mut self) {
         if let Some(last) = self.all.last_mut() {

@@ -1,10 +1,11 @@
 //! Whoever is outside can't fill the log.
 
+use crate::support::metrics::Metrics;
 use crate::support::raw::Raw;
 use crate::support::server::Setup;
 
 /// Many times what has a line of its own in a minute.
-const MANY: usize = 60;
+const MANY: u16 = 60;
 
 #[test]
 fn probes_have_no_line_each() {
@@ -65,4 +66,61 @@ fn probes_have_no_line_each() {
         std::time::Duration::from_secs(90),
     );
     assert!(line.contains("127.0.0."), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_access_log_has_a_few_lines_of_what_comes_to_no_route() {
+    let mut server = Setup::new()
+        .admin()
+        .config(
+            "[[route]]\npath = \"/here/\"\nrespond = { status = 404, body = \"no\" }\n[tls]\nredirect = false",
+        )
+        .start();
+    let table = [
+        (
+            "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",
+            421,
+            "misdirected",
+        ),
+        (
+            "GET /wp-login.php HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            404,
+            "not_found",
+        ),
+    ];
+    for (request, status, _) in table {
+        for _ in 0..MANY {
+            let answer = Raw::connect(server.http.unwrap()).send(request).answer();
+            assert_eq!(answer.status, status);
+        }
+    }
+    // A route's own 404 is told: somebody may want to bar who asks for that.
+    let mut raw = Raw::connect(server.http.unwrap());
+    for _ in 0..MANY {
+        let request = "GET /here/it HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        assert_eq!(raw.send(request).answer().status, 404);
+    }
+    let all = "unibody_requests_total{route=\"/here/\",method=\"GET\",status=\"4xx\"}";
+    let metrics = Metrics::once(&server, all, f64::from(MANY)).await;
+    for (.., reason) in table {
+        let count = format!("unibody_requests_unrouted_total{{reason=\"{reason}\"}} {MANY}\n");
+        assert!(metrics.text.contains(&count), "{}", metrics.text);
+    }
+    assert_eq!(
+        raw.send("GET /here/last HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .answer()
+            .status,
+        404
+    );
+    server.wait_for_line("GET /here/last");
+    let log = server.log();
+    let (of_route, others): (Vec<_>, Vec<_>) = log
+        .lines()
+        .filter(|line| line.contains(" rt="))
+        .partition(|line| line.contains("GET /here/"));
+    assert_eq!(
+        (of_route.len(), others.len()),
+        (usize::from(MANY) + 1, 10),
+        "{log}"
+    );
 }

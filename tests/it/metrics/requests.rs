@@ -98,6 +98,11 @@ async fn every_request_is_counted_once_with_its_route_method_and_class() {
             "each has its time",
         ),
         (
+            "unibody_edge_duration_seconds_count{route=\"/hello/\"}".to_owned(),
+            14.0,
+            "ready or not",
+        ),
+        (
             "unibody_response_bytes_total{route=\"/hello/\"}".to_owned(),
             5.0 * 13.0,
             "HEAD gets none",
@@ -138,6 +143,7 @@ async fn ready_answers_over_http2_are_counted_like_others() {
     let of = |name: &str| metrics.value(&format!("{name}{{route=\"/hello/\"}}"));
     assert_eq!(of("unibody_ready_answers_total"), 8.0);
     assert_eq!(of("unibody_request_duration_seconds_count"), 10.0);
+    assert_eq!(of("unibody_edge_duration_seconds_count"), 10.0);
     assert_eq!(of("unibody_response_bytes_total"), 50.0);
 }
 

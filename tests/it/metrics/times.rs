@@ -44,6 +44,12 @@ async fn an_upstreams_time_ends_with_its_head_and_the_requests_with_its_body() {
     assert_eq!(heads, 1.0);
     assert!(head >= 0.15, "{head} s");
     assert!(whole >= head + 0.29, "{head} of {whole} s");
+    let (answers, edge) = times(&metrics, "unibody_edge_duration_seconds", "{route=\"/b/\"}");
+    assert_eq!(answers, 1.0);
+    assert!(
+        edge > 0.0 && edge + head + 0.29 <= whole,
+        "{edge} s beside {head} of {whole} s"
+    );
     let bucket = |bound: &str| {
         metrics.value(&format!(
             "unibody_upstream_duration_seconds_bucket{{route=\"/b/\",upstream=\"backend\",le=\"{bound}\"}}"
@@ -89,6 +95,8 @@ async fn what_lasts_as_long_as_it_likes_is_counted_and_not_timed() {
         let labels = "{route=\"/b/\",upstream=\"backend\"}";
         let (heads, _) = times(&metrics, "unibody_upstream_duration_seconds", labels);
         assert_eq!(heads, 1.0, "{class}: the time to its head means something");
+        let (heads, _) = times(&metrics, "unibody_edge_duration_seconds", "{route=\"/b/\"}");
+        assert_eq!(heads, 1.0, "{class}: and so does that of the edge");
     }
 }
 
@@ -136,8 +144,9 @@ async fn a_busy_pool_is_seen_and_so_is_how_long_it_keeps_people_waiting() {
     let (lent, _) = times(&metrics, "unibody_database_acquire_duration_seconds", "");
     assert_eq!(lent, 1.0, "who gets none has no time");
 
-    let count = "unibody_app_duration_seconds_count{route=\"/api/\"}";
-    let metrics = Metrics::once(&server, count, 2.0).await;
+    // Counted at the end of each; what else is asked for was then.
+    let ended = "unibody_request_duration_seconds_count{route=\"/api/\"}";
+    let metrics = Metrics::once(&server, ended, 2.0).await;
     let (_, app) = times(
         &metrics,
         "unibody_app_duration_seconds",
@@ -145,6 +154,13 @@ async fn a_busy_pool_is_seen_and_so_is_how_long_it_keeps_people_waiting() {
     );
     assert!(app >= held + 0.9, "{app} s: of both");
     let labels = "{route=\"/api/\"}";
+    let (_, whole) = times(&metrics, "unibody_request_duration_seconds", labels);
+    let (answers, edge) = times(&metrics, "unibody_edge_duration_seconds", labels);
+    assert_eq!(answers, 2.0);
+    assert!(
+        edge > 0.0 && edge + app <= whole,
+        "{edge} s beside {app} of {whole} s"
+    );
     let (requests, database) = times(&metrics, "unibody_app_database_duration_seconds", labels);
     assert_eq!(requests, 2.0, "who has waited in vain has waited");
     assert!(database >= held + 0.9, "{database} s: of both");
@@ -152,7 +168,7 @@ async fn a_busy_pool_is_seen_and_so_is_how_long_it_keeps_people_waiting() {
 
     // What asks for no connection has no time.
     assert_eq!(api.get("/api").await.status, 200);
-    let metrics = Metrics::once(&server, count, 3.0).await;
+    let metrics = Metrics::once(&server, ended, 3.0).await;
     let (requests, _) = times(&metrics, "unibody_app_database_duration_seconds", labels);
     assert_eq!(requests, 2.0);
 }
