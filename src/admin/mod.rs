@@ -56,7 +56,7 @@ use crate::certificates::Certificates;
 use crate::config::Config;
 use crate::database::Database;
 use crate::edge::Figures;
-use crate::edge::listeners::{self, AtHand, Bound};
+use crate::edge::bound::{self, AtHand, Bound};
 use crate::telemetry::{Logging, Output, Tally};
 
 /// Connections at once: a scraper or two, and people.
@@ -138,7 +138,7 @@ impl FromRef<Shared> for Arc<Subject> {
 /// One line naming the address, the configuration key and the remedy.
 pub fn bind(config: &Config, at_hand: &mut AtHand) -> anyhow::Result<Option<Bound>> {
     let address = config.server.admin.as_slice();
-    let bound = listeners::bind("server.admin", address, at_hand)?;
+    let bound = bound::bind("server.admin", address, at_hand)?;
     Ok(bound.into_iter().next())
 }
 

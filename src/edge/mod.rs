@@ -1,7 +1,7 @@
 //! The edge: from the socket to whoever answers, and back.
 //!
 //! In the order a request meets them:
-//! [`listeners`] accept, [`connection`] counts, asks a load balancer for whom it speaks
+//! [`listeners`] accept from sockets that are [`bound`], [`connection`] counts, asks a load balancer for whom it speaks
 //! ([`proxy_protocol`]) and decrypts, [`door`] (HTTP/1.1) and [`http2`] read
 //! requests, what was said before is [`ready`], [`proxy`] takes each other through its phases: [`acme_challenge`] answers
 //! a CA, [`admission`] says of all others whether and where, [`policy`] who may and how often, and
@@ -14,6 +14,7 @@
 pub(crate) mod access_log;
 mod acme_challenge;
 mod admission;
+pub mod bound;
 mod bridge;
 pub mod cache;
 pub(crate) mod client_address;
@@ -33,7 +34,7 @@ pub(crate) mod host_name;
 mod http2;
 mod inflow;
 pub(crate) mod limits;
-pub mod listeners;
+mod listeners;
 mod local;
 mod measure;
 mod message;
@@ -72,10 +73,11 @@ use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::time::timeout;
 
 use self::access_log::AccessLog;
+use self::bound::{AtHand, Bound};
 use self::connection::Connection;
 pub use self::figures::Figures;
 use self::limits::Connections;
-use self::listeners::{AtHand, Bound, Leaving, Listening};
+use self::listeners::{Leaving, Listening};
 use self::measure::Measures;
 pub use self::measure::{ConnectionFigures, HandshakeFigures, Requests, RouteFigures, StatusClass};
 use self::panics::Panics;
@@ -155,8 +157,8 @@ impl Sockets {
     /// One line naming the address, the configuration key and the remedy.
     pub fn bind(config: &Config, at_hand: &mut AtHand) -> anyhow::Result<Self> {
         Ok(Self {
-            http: listeners::bind("server.http", &config.server.http, at_hand)?,
-            https: listeners::bind("server.https", &config.server.https, at_hand)?,
+            http: bound::bind("server.http", &config.server.http, at_hand)?,
+            https: bound::bind("server.https", &config.server.https, at_hand)?,
         })
     }
 

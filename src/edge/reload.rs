@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 
-use super::listeners::{self, AtHand, Bound, Prepared};
+use super::bound::{self, AtHand, Bound};
+use super::listeners::Prepared;
 use super::snapshot::{Snapshot, Surroundings};
 use super::{Addresses, Edge, Running, Tls, kept_connections};
 use crate::config::Config;
@@ -91,7 +92,7 @@ impl View {
                 let address = self.listening[place].socket.address;
                 (address, Wanted::Running(place))
             } else {
-                let bound = listeners::bind_one(kind.key, asked, &mut at_hand);
+                let bound = bound::bind_one(kind.key, asked, &mut at_hand);
                 let bound = bound.map_err(|error| self.explain(asked, error))?;
                 let address = bound.address;
                 (address, Wanted::New(Prepared::new(bound, kind.is_tls)?))

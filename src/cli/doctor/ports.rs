@@ -9,7 +9,7 @@ use super::finding::{Finding, Grade};
 use crate::cli::ask::{self, Silence};
 use crate::cli::healthcheck;
 use crate::config::{Challenge, Config, Reach, TlsMode};
-use crate::edge::listeners::{self, AtHand};
+use crate::edge::bound::{self, AtHand};
 
 /// For an answer from this machine.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -104,7 +104,7 @@ async fn holder(
     tls: bool,
 ) -> Holder {
     // Bound for a moment, and free again at once.
-    let Err(refusal) = listeners::bind(key, &[address], &mut AtHand::nothing()) else {
+    let Err(refusal) = bound::bind(key, &[address], &mut AtHand::nothing()) else {
         return Holder::Free;
     };
     if let Some(own) = own {

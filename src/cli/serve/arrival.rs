@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 
 use super::database::DatabaseSide;
 use crate::config::Config;
-use crate::edge::listeners::{AtHand, Bound};
+use crate::edge::bound::{AtHand, Bound};
 use crate::handover::arriving::{self, Caller, Predecessor};
 use crate::handover::notify::Systemd;
 use crate::handover::{Passed, activation};

@@ -38,7 +38,7 @@ use crate::admin::{self, upgrade::Desk};
 use crate::app;
 use crate::backup::task::Scheduled;
 use crate::config::Config;
-use crate::edge::listeners::Bound;
+use crate::edge::bound::Bound;
 use crate::edge::{self, Sockets};
 use crate::handover::notify::Systemd;
 use crate::telemetry::{self, Logging, Output};

@@ -13,7 +13,7 @@ use super::database::DatabaseSide;
 use super::live::Live;
 use crate::admin::upgrade::{self, Wish};
 use crate::edge::Running;
-use crate::edge::listeners::Bound;
+use crate::edge::bound::Bound;
 use crate::handover::leaving::{self, Candidate, Heir, Place};
 use crate::handover::notify::Systemd;
 use crate::handover::{Belongings, Passed, Program};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use tokio::runtime::Runtime;
 use unibody::config::{self, Config, Environment};
-use unibody::edge::listeners::AtHand;
+use unibody::edge::bound::AtHand;
 use unibody::edge::{self, Sockets};
 use unibody::telemetry::Output;
 

@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use unibody::certificates::Certificates;
 use unibody::certificates::resumption::Tickets;
 use unibody::config::{self, Environment};
-use unibody::edge::listeners::AtHand;
+use unibody::edge::bound::AtHand;
 use unibody::edge::{self, Figures, Running, Sockets};
 use unibody::telemetry::Output;
 
