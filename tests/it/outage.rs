@@ -63,6 +63,22 @@ async fn a_database_that_comes_back_read_only_is_migrated_when_it_can_be_written
 }
 
 #[tokio::test]
+async fn a_server_that_starts_beside_a_read_only_database_serves_what_needs_none() {
+    let database = TestDatabase::empty();
+    database.turn_read_only(true);
+    let mut server = Setup::new().database(&database.url).start();
+    server.line_with("serving without the database: the app answers 503 until it can be written");
+    let api = Api::http1(&server);
+    assert_static_and_health_answer(&api).await;
+    assert_eq!(api.get("/readyz").await.status, 503);
+    api.get("/api/notes").await.assert_unavailable();
+    database.turn_read_only(false);
+    server.wait_for_line("the database schema is up to date");
+    assert_eq!(api.get("/readyz").await.status, 200);
+    api.create_note("after the failover").await;
+}
+
+#[tokio::test]
 async fn requests_in_flight_fail_at_once_when_the_database_ends_in_order() {
     a_broken_database_fails_requests_and_leaves_nothing_behind(Break::Cut).await;
 }

@@ -53,23 +53,25 @@ impl DatabaseSide {
             waited => waited.map_err(migrations::Error::from),
         };
         match there {
-            Ok(()) => Ok(()),
+            Ok(()) => return Ok(()),
             Err(migrations::Error::Unavailable(Unavailable { reason, .. })) if is_needed => {
-                Err(anyhow!("the database is unavailable: {reason}"))
+                return Err(anyhow!("the database is unavailable: {reason}"));
             }
-            Err(migrations::Error::Unavailable(Unavailable { reason, .. })) => {
-                tracing::error!(
-                    reason,
-                    "serving without the database: the app answers 503 until it is there"
-                );
-                if config.database.migrate {
-                    let database = database.clone();
-                    tokio::spawn(async move { catch_up(&database).await });
-                }
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
+            Err(migrations::Error::Unavailable(Unavailable { reason, .. })) => tracing::error!(
+                reason,
+                "serving without the database: the app answers 503 until it is there"
+            ),
+            Err(error @ migrations::Error::Hindered { .. }) if !is_needed => tracing::error!(
+                reason = %error,
+                "serving without the database: the app answers 503 until it can be written"
+            ),
+            Err(error) => return Err(error.into()),
         }
+        if config.database.migrate {
+            let database = database.clone();
+            tokio::spawn(async move { catch_up(&database).await });
+        }
+        Ok(())
     }
 
     /// Whether the process before this one keeps the embedded server running until this one

@@ -84,11 +84,15 @@ pub(super) async fn finish(
 
 /// Resolves with the signal that ends what still drains, and passes on what is asked for until then.
 async fn until_cut(end: &End, signals: &mut Signals) {
-    // The process before this one may have been told by the same signal as this one (Ctrl-C).
-    let mut is_expected = matches!(end, End::TakenBack);
+    // The process before this one may have been told by the same signal as this one (Ctrl-C), and who puts a
+    // container beside another stops the old one.
+    let mut is_expected = matches!(end, End::TakenBack | End::Relieved(_));
     loop {
         match (signals.next().await, end) {
-            (Asked::Stop, _) if is_expected => is_expected = false,
+            (Asked::Stop, _) if is_expected => {
+                tracing::info!("stopping already: another signal cuts what is under way");
+                is_expected = false;
+            }
             (Asked::Stop, _) => return,
             (Asked::Reload, End::Relieved(relieved)) => {
                 relieved.pass_on_reload();

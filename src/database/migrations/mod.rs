@@ -73,6 +73,14 @@ pub enum Error {
         "another instance has been migrating this database for ten minutes: see what it waits for"
     )]
     Locked,
+    /// PostgreSQL can't write for now: it is read-only, or lacks disk or memory.
+    #[error("{what}: {reason}")]
+    Hindered {
+        /// What was being done.
+        what: String,
+        /// PostgreSQL's words.
+        reason: String,
+    },
     /// PostgreSQL refused.
     #[error("{what}: {reason}")]
     Failed {
@@ -87,7 +95,9 @@ impl Error {
     /// Whether another attempt may succeed with this binary on this database.
     fn may_pass(&self) -> bool {
         match self {
-            Self::Unavailable(_) | Self::Locked | Self::Failed { .. } => true,
+            Self::Unavailable(_) | Self::Locked | Self::Hindered { .. } | Self::Failed { .. } => {
+                true
+            }
             Self::Newer { .. } | Self::Changed(_) | Self::OutOfOrder(_) => false,
         }
     }
@@ -238,8 +248,13 @@ fn failed(what: &str, error: &tokio_postgres::Error) -> Error {
     if gone {
         return Error::Unavailable(Unavailable::unreachable(reason));
     }
-    Error::Failed {
-        what: what.into(),
-        reason,
+    let what = what.into();
+    // Class 53 is "insufficient resources".
+    let is_hindered = error.code().is_some_and(|code| {
+        *code == SqlState::READ_ONLY_SQL_TRANSACTION || code.code().starts_with("53")
+    });
+    if is_hindered {
+        return Error::Hindered { what, reason };
     }
+    Error::Failed { what, reason }
 }

@@ -151,6 +151,20 @@ fn one_signal_for_both_cuts_nothing() {
 }
 
 #[test]
+fn a_stop_of_a_process_that_was_relieved_waits_for_what_it_has_begun() {
+    let mut server = setup("drain = \"30s\"", "").start();
+    let old = server.pid();
+    let mut under_way = begin_note(&server);
+    upgrade(&mut server);
+    kill(old, Signal::SIGTERM).unwrap();
+    server.wait_for_line("stopping already");
+    finish_note(&mut under_way);
+    wait_for_end(old);
+    let log = server.log();
+    assert!(!log.contains("second signal"), "{log}");
+}
+
+#[test]
 fn a_reload_that_is_asked_for_meanwhile_is_passed_on() {
     let mut server = setup("", "").start();
     let old = server.pid();
