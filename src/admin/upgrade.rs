@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Subject;
 use crate::handover::Program;
@@ -46,9 +46,12 @@ pub struct Outcome {
     pub new: Option<Program>,
 }
 
-/// Where wishes for a new process are left. One at a time is heard.
+/// Where a wish for a new process is left. Whoever comes while somebody waits is sent away.
 #[derive(Debug, Clone)]
-pub struct Desk(mpsc::Sender<Wish>);
+pub struct Desk {
+    wishes: mpsc::Sender<Wish>,
+    place: Arc<Semaphore>,
+}
 
 /// A wish for a new process, and where to say how it went.
 #[derive(Debug)]
@@ -66,11 +69,16 @@ impl Desk {
     #[must_use]
     pub fn open() -> (Self, mpsc::Receiver<Wish>) {
         let (sender, wishes) = mpsc::channel(1);
-        (Self(sender), wishes)
+        let desk = Self {
+            wishes: sender,
+            place: Arc::new(Semaphore::new(1)),
+        };
+        (desk, wishes)
     }
 }
 
-/// 200 when another process serves, 502 when it didn't come to that, 409 while another wish waits.
+/// 200 when another process serves, 502 when it didn't come to that and this one goes on, 409 while somebody else
+/// waits for one, or when this process leaves before.
 pub(super) async fn answer(
     State(subject): State<Arc<Subject>>,
     Json(wanted): Json<Wanted>,
@@ -83,8 +91,13 @@ pub(super) async fn answer(
         watch,
         reply,
     };
-    if subject.upgrades.0.try_send(wish).is_err() {
-        let message = "this server is being upgraded already, or is about to stop".to_owned();
+    let desk = &subject.upgrades;
+    let Ok(_mine) = desk.place.try_acquire() else {
+        let message = "this server is being upgraded already".to_owned();
+        return told(StatusCode::CONFLICT, message, None);
+    };
+    if desk.wishes.try_send(wish).is_err() {
+        let message = "this server is about to leave: ask again".to_owned();
         return told(StatusCode::CONFLICT, message, None);
     }
     match answered.await {
@@ -100,7 +113,8 @@ pub(super) async fn answer(
         }
         Ok(Err(reason)) => told(StatusCode::BAD_GATEWAY, reason, None),
         Err(_) => {
-            let message = "the server was stopped before it could be upgraded".to_owned();
+            let message =
+                "the server was stopped, or another process has taken over meanwhile".to_owned();
             told(StatusCode::CONFLICT, message, None)
         }
     }

@@ -11,6 +11,7 @@ use super::Outcome;
 use super::ask;
 use crate::admin::upgrade::{self, PATIENCE, WATCH, Wanted};
 use crate::config::values::parse_duration;
+use crate::handover::Program;
 
 pub(super) const HELP: &str = "\
 The running server starts the program again, by the path and with the arguments that it was started \
@@ -58,12 +59,13 @@ async fn upgrade(admin: Option<SocketAddr>, arguments: &Arguments) -> anyhow::Re
         println!("{}", outcome.message);
         return Ok(());
     }
-    Err(anyhow!(
-        "not upgraded, unibody {} (process {}) goes on: {}",
-        outcome.old.version,
-        outcome.old.pid,
-        outcome.message
-    ))
+    let Program { version, pid } = outcome.old;
+    let goes_on = match status {
+        // Whether it does, who has come before knows.
+        StatusCode::CONFLICT => String::new(),
+        _ => format!(", unibody {version} (process {pid}) goes on"),
+    };
+    Err(anyhow!("not upgraded{goes_on}: {}", outcome.message))
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

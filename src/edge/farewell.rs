@@ -162,7 +162,8 @@ impl Farewell {
         }
     }
 
-    fn cut(&self) -> usize {
+    /// Cuts the connections that are still there; returns how many that were.
+    pub(crate) fn cut(&self) -> usize {
         let open = self.open.lock();
         for handle in open.handles.values() {
             handle.abort();

@@ -125,6 +125,11 @@ impl Listening {
         Leaving { farewell, gone }
     }
 
+    /// How its connections come to their end.
+    pub(super) fn farewell(&self) -> &Arc<Farewell> {
+        &self.farewell
+    }
+
     /// Has every answer from here on be its connection's last.
     pub(super) fn say_farewell(&self) {
         self.farewell.go_on_to(Stage::LastAnswer);
@@ -160,6 +165,11 @@ impl Listening {
 }
 
 impl Leaving {
+    /// How its connections come to their end.
+    pub(super) fn farewell(&self) -> &Arc<Farewell> {
+        &self.farewell
+    }
+
     /// Whether none of its connections is left.
     pub(super) fn is_gone(&self) -> bool {
         self.gone.is_finished()

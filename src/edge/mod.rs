@@ -75,6 +75,7 @@ use tokio::time::timeout;
 use self::access_log::AccessLog;
 use self::bound::{AtHand, Bound};
 use self::connection::Connection;
+use self::farewell::Farewell;
 pub use self::figures::Figures;
 use self::limits::Connections;
 use self::listeners::{Leaving, Listening};
@@ -273,6 +274,7 @@ impl Running {
     /// connection is given the answer it waits for, or the next one, and told that it was the last;
     /// who is still there after `drain` is cut. Returns how many that were.
     pub async fn hand_over(self, drain: Duration) -> usize {
+        let _rest = self.rest();
         let listening = self.listening.into_iter();
         let handed_over = join_all(listening.map(|listening| listening.hand_over(drain)));
         let taken_away = join_all(self.leaving.into_iter().map(Leaving::gone));
@@ -289,18 +291,27 @@ impl Running {
         for leaving in &self.leaving {
             leaving.hurry();
         }
+        let rest = self.rest();
         let listening = self.listening.into_iter();
         let closed = async {
             join_all(listening.map(|listening| listening.close(drain))).await;
             // Those of listeners that were taken away before, too.
             self.edge.connections.all_closed().await;
         };
-        // What is still there after the deadline is cut by the end of the runtime.
         let _ = timeout(drain, closed).await;
+        let cut = self.edge.connections.open();
+        drop(rest);
         if let Some(traces) = &self.edge.traces {
             traces.flush().await;
         }
-        self.edge.connections.open()
+        cut
+    }
+
+    /// The connections of all listeners, for who has waited for them long enough.
+    fn rest(&self) -> Rest {
+        let listening = self.listening.iter().map(Listening::farewell);
+        let leaving = self.leaving.iter().map(Leaving::farewell);
+        Rest(listening.chain(leaving).cloned().collect())
     }
 
     /// Must be called within a tokio runtime.
@@ -314,6 +325,17 @@ impl Running {
                 farewell,
                 _here: here,
             }));
+    }
+}
+
+/// Connections that are cut when this is dropped, those that are left.
+struct Rest(Vec<Arc<Farewell>>);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        for farewell in &self.0 {
+            farewell.cut();
+        }
     }
 }
 

@@ -43,13 +43,19 @@ impl Predecessor {
     }
 }
 
+/// Whether another process has started this one to take over from it.
+#[must_use]
+pub fn is_called() -> bool {
+    std::env::var_os(CALLED).is_some()
+}
+
 /// The process that has started this one to take over from it, if one has. To be asked once, before
 /// anything else takes standard input.
 ///
 /// # Errors
 /// Standard input is no socket.
 pub fn caller() -> anyhow::Result<Option<Caller>> {
-    if std::env::var_os(CALLED).is_none() {
+    if !is_called() {
         return Ok(None);
     }
     let socket = take_stdin()
@@ -155,11 +161,9 @@ impl Predecessor {
             keeps_database,
             stays: true,
         };
-        let answer = async {
-            self.channel.send(&News::Ready(ready), &[]).await?;
-            self.channel.receive::<Word>().await
-        };
-        match answer.await {
+        // Who hears nothing any more may have said why before it left.
+        let _ = self.channel.send(&News::Ready(ready), &[]).await;
+        match self.channel.receive::<Word>().await {
             Ok((Word::Begin, _)) => Ok(()),
             Ok((Word::Refused(reason), _)) => bail!("the running process goes on: {reason}"),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -198,4 +202,35 @@ fn take_stdin() -> io::Result<StdUnixStream> {
     let nothing = std::fs::File::open("/dev/null")?;
     nix::unistd::dup2_stdin(nothing)?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conversation() -> (Channel, Predecessor) {
+        let (theirs, ours) = Channel::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (
+            theirs,
+            Predecessor::new(UnixStream::from_std(ours).unwrap()),
+        )
+    }
+
+    #[tokio::test]
+    async fn who_was_refused_before_it_was_ready_does_not_serve() {
+        let (theirs, predecessor) = conversation();
+        let refused = Word::Refused("it took too long".to_owned());
+        theirs.send(&refused, &[]).await.unwrap();
+        drop(theirs);
+        let error = predecessor.ready(false).await.unwrap_err().to_string();
+        assert!(error.contains("goes on: it took too long"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn who_is_left_without_a_word_serves() {
+        let (theirs, predecessor) = conversation();
+        drop(theirs);
+        predecessor.ready(false).await.unwrap();
+    }
 }

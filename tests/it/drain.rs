@@ -1,16 +1,21 @@
 //! What every kind of connection sees when the server stops: whoever waits for nothing is let go at once,
 //! whoever waits for something has until `server.drain` is over, and nobody holds the process up longer.
 
+use std::future::pending;
 use std::io::{Read, Write};
+use std::sync::mpsc;
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
+use axum::Router;
+use axum::routing::get;
 use nix::sys::signal::Signal;
 use tokio::runtime::Runtime;
 
 use crate::http2::{self, Client};
+use crate::support::edge::Edge;
 use crate::support::raw::Raw;
-use crate::support::server::{Server, Setup};
+use crate::support::server::{PATIENCE, Server, Setup};
 use crate::support::upstream::Upstream;
 
 const DRAIN: Duration = Duration::from_secs(4);
@@ -336,6 +341,21 @@ fn everyone_is_let_go_when_they_wait_for_nothing_and_at_the_latest_when_time_is_
     }
     let log = server.log();
     assert!(log.contains("server.drain is over"), "{log}");
+}
+
+#[test]
+fn whoever_is_still_there_is_cut_when_time_is_over_and_not_when_the_process_ends() {
+    let (begins, begun) = mpsc::channel();
+    let never = move || {
+        begins.send(()).unwrap();
+        pending::<()>()
+    };
+    let mut edge = Edge::serve(Router::new().route("/", get(never)));
+    let mut client = Raw::connect(edge.http);
+    client.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    begun.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(edge.stop(Duration::from_millis(100)), 1);
+    assert_eq!(client.read_to_end(), b"");
 }
 
 #[test]

@@ -32,6 +32,13 @@ enum Next {
     HandOver(Request, Reply),
 }
 
+/// How a handover went, and what was asked for meanwhile.
+struct HandedOver {
+    relieved: anyhow::Result<Relieved>,
+    is_stopping: bool,
+    reload_waits: bool,
+}
+
 impl Inboxes {
     /// Does what is asked for until the server is to stop, or another process has taken over.
     pub(super) async fn work(&mut self, live: &mut Live, database: &DatabaseSide) -> End {
@@ -51,28 +58,26 @@ impl Inboxes {
             };
             match next {
                 Next::Reload(wish) => {
-                    self.systemd.reloading();
-                    let look = Look::at(live.source.path());
-                    let outcome = tokio::select! {
-                        outcome = live.reload() => outcome,
-                        () = self.signals.stop() => return End::Stopped,
-                    };
-                    self.systemd.ready();
-                    if !matches!(outcome, reload::Outcome::Reloaded { .. }) {
-                        self.systemd.status("serving; the last reload failed");
-                    }
-                    self.watching.follow(look, &live.config);
-                    if let Some(wish) = wish {
-                        wish.answer(outcome);
+                    if let Some(end) = self.reload(live, wish).await {
+                        return end;
                     }
                 }
                 Next::HandOver(request, reply) => {
-                    let (relieved, is_stopping) = self.hand_over(request, live, database).await;
-                    self.tell(&relieved, is_stopping);
-                    reply.tell(&relieved);
+                    let HandedOver {
+                        relieved,
+                        is_stopping,
+                        reload_waits,
+                    } = self.hand_over(request, live, database).await;
+                    self.tell(&relieved, is_stopping, reload_waits);
+                    reply.tell(&relieved, is_stopping);
                     match relieved {
                         Ok(relieved) => return End::Relieved(relieved),
                         Err(_) if is_stopping => return End::Stopped,
+                        Err(_) if reload_waits => {
+                            if let Some(end) = self.reload(live, None).await {
+                                return end;
+                            }
+                        }
                         Err(_) => {}
                     }
                 }
@@ -80,31 +85,66 @@ impl Inboxes {
         }
     }
 
-    /// Hands over, and tells whether the server is to stop meanwhile.
+    /// Reloads, and tells how that went; returns the end, where it comes meanwhile.
+    async fn reload(&mut self, live: &mut Live, wish: Option<reload::Wish>) -> Option<End> {
+        self.systemd.reloading();
+        let look = Look::at(live.source.path());
+        let outcome = tokio::select! {
+            outcome = live.reload() => outcome,
+            () = self.signals.stop() => return Some(End::Stopped),
+        };
+        self.systemd.ready();
+        if !matches!(outcome, reload::Outcome::Reloaded { .. }) {
+            self.systemd.status("serving; the last reload failed");
+        }
+        self.watching.follow(look, &live.config);
+        if let Some(wish) = wish {
+            wish.answer(outcome);
+        }
+        None
+    }
+
     async fn hand_over(
         &mut self,
         request: Request,
         live: &Live,
         database: &DatabaseSide,
-    ) -> (anyhow::Result<Relieved>, bool) {
+    ) -> HandedOver {
         let (hurry, hurried) = watch::channel(false);
         let handing_over = self.succession.hand_over(request, live, database, hurried);
         let mut handing_over = pin!(handing_over);
-        tokio::select! {
-            relieved = handing_over.as_mut() => return (relieved, false),
-            () = self.signals.stop() => {}
+        let mut reload_waits = false;
+        loop {
+            tokio::select! {
+                relieved = handing_over.as_mut() => return HandedOver {
+                    relieved,
+                    is_stopping: false,
+                    reload_waits,
+                },
+                () = self.signals.stop() => break,
+                Some(wish) = self.reloads.recv() => {
+                    reload_waits = true;
+                    // An upgrade may take longer than anybody waits for a reload.
+                    let words = "an upgrade is under way: the reload is passed on when that is over, and the log tells how it went";
+                    wish.answer(reload::Outcome::Failed(words.to_owned()));
+                }
+            }
         }
         hurry.send_replace(true);
-        (handing_over.await, true)
+        HandedOver {
+            relieved: handing_over.await,
+            is_stopping: true,
+            reload_waits,
+        }
     }
 
     /// Tells how a handover went.
-    fn tell(&mut self, relieved: &anyhow::Result<Relieved>, is_stopping: bool) {
+    fn tell(&mut self, relieved: &anyhow::Result<Relieved>, is_stopping: bool, reload_waits: bool) {
         match relieved {
             Ok(relieved) => {
                 let Program { pid, version } = &relieved.by.program;
                 tracing::info!(pid, version, "another process has taken over");
-                self.pass_on_reloads(relieved);
+                self.pass_on_reloads(relieved, reload_waits);
                 self.systemd.handed_over(*pid);
             }
             Err(error) if is_stopping => tracing::info!("not handed over: {error:#}"),
@@ -115,12 +155,12 @@ impl Inboxes {
         }
     }
 
-    /// Whoever has asked for a reload meanwhile doesn't wait in vain.
-    fn pass_on_reloads(&mut self, relieved: &Relieved) {
+    /// Whoever has asked for a reload meanwhile doesn't wait in vain. One was put off where a `reload_waits`.
+    fn pass_on_reloads(&mut self, relieved: &Relieved, reload_waits: bool) {
         self.reloads.close();
         let wishes: Vec<_> = iter::from_fn(|| self.reloads.try_recv().ok()).collect();
         let is_signalled = self.signals.take_reload();
-        if wishes.is_empty() && !is_signalled {
+        if wishes.is_empty() && !is_signalled && !reload_waits {
             return;
         }
         let then = if relieved.pass_on_reload() {

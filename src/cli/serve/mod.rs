@@ -74,10 +74,19 @@ pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
             return Err(Failure::Config(mistakes));
         }
     };
-    let output = Output::stdout().context("cannot start logging")?;
-    let logging = telemetry::start(&config, &output)?;
-    edge::open_files::prepare(&config);
-    let runtime = runtime(&config)?;
+    let prepare = || {
+        let output = Output::stdout().context("cannot start logging")?;
+        let logging = telemetry::start(&config, &output)?;
+        edge::open_files::prepare(&config);
+        anyhow::Ok((output, logging, runtime(&config)?))
+    };
+    let (output, logging, runtime) = match prepare() {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            gifts.failed(&format!("{error:#}"));
+            return Err(Failure::Other(error));
+        }
+    };
     let outcome = runtime.block_on(async {
         let mut arrival = Arrival::begin(gifts, &config, arguments.take_over).await?;
         let outcome = serve((source, look), config, logging, &output, &mut arrival).await;
@@ -182,7 +191,7 @@ async fn serve(
             Err((end, anyhow!("it was asked to stop")))
         }
     };
-    let mut telling = None;
+    let (mut telling, mut failed) = (None, None);
     let end = match alone {
         Ok(()) => {
             database.keep();
@@ -199,6 +208,9 @@ async fn serve(
         Err((end, error)) => {
             arrival.failed(Some(&error)).await;
             tracing::info!("{error:#}");
+            if matches!(end, End::TakenBack) {
+                failed = Some(error);
+            }
             Some(end)
         }
     };
@@ -242,7 +254,7 @@ async fn serve(
     database.stop().await;
     systemd.flush().await;
     tracing::info!("stopped");
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 /// Says where the server listens; returns what to put into a browser on this machine.

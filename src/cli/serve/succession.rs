@@ -14,6 +14,7 @@ use super::live::Live;
 use crate::admin::upgrade::{self, Wish};
 use crate::edge::Running;
 use crate::edge::bound::Bound;
+use crate::handover::arriving;
 use crate::handover::leaving::{self, Candidate, Heir, Place};
 use crate::handover::notify::Systemd;
 use crate::handover::{Belongings, Passed, Program};
@@ -21,6 +22,9 @@ use crate::handover::{Belongings, Passed, Program};
 /// For orders of certificates that run when another process is about to take over: a CA that comes back
 /// then must meet the process that it has answered.
 const FOR_ORDERS: Duration = Duration::from_mins(1);
+
+/// For a process that somebody else has started to be ready: who has done that ends it when it takes too long.
+const FOR_STRANGERS: Duration = Duration::from_hours(1);
 
 /// From where another process comes that takes over from this one.
 pub(super) struct Succession {
@@ -52,23 +56,32 @@ pub(super) struct Relieved {
 impl Request {
     /// The program is to be started anew; nobody waits for how that goes.
     pub(super) fn by_signal() -> (Self, Reply) {
-        (Self::usual(start_candidate()), Reply(None))
-    }
-
-    fn usual(candidate: anyhow::Result<Candidate>) -> Self {
-        Self {
-            candidate,
+        let request = Self {
+            candidate: start_candidate(),
             patience: upgrade::PATIENCE,
             watch: upgrade::WATCH,
-        }
+        };
+        (request, Reply(None))
+    }
+
+    /// Somebody else has started it.
+    fn by(candidate: Candidate) -> (Self, Reply) {
+        let request = Self {
+            candidate: Ok(candidate),
+            patience: FOR_STRANGERS,
+            watch: upgrade::WATCH,
+        };
+        (request, Reply(None))
     }
 }
 
 impl Reply {
-    pub(super) fn tell(self, relieved: &anyhow::Result<Relieved>) {
+    pub(super) fn tell(self, relieved: &anyhow::Result<Relieved>, is_stopping: bool) {
         if let Some(reply) = self.0 {
             let told = match relieved {
                 Ok(relieved) => Ok(relieved.by.program.clone()),
+                // An error would mean that this process goes on; without a word it has not been upgraded either.
+                Err(_) if is_stopping => return,
                 Err(error) => Err(format!("{error:#}")),
             };
             // Whoever asked may have gone meanwhile.
@@ -136,7 +149,7 @@ impl Succession {
                 let candidate = start_candidate();
                 (Request { candidate, patience, watch }, Reply(Some(reply)))
             }
-            candidate = found => (Request::usual(Ok(candidate)), Reply(None)),
+            candidate = found => Request::by(candidate),
         }
     }
 
@@ -212,23 +225,34 @@ fn start_candidate() -> anyhow::Result<Candidate> {
     Candidate::start()
 }
 
-/// Whether a container ends with this process: it is the first there, or the child of a small init that
-/// ends with its child.
+/// Whether a container ends with this process.
 fn ends_its_container() -> bool {
-    std::process::id() == 1
-        || std::os::unix::process::parent_id() == 1
-            && std::fs::read_to_string("/proc/1/comm").is_ok_and(|name| is_small_init(name.trim()))
+    // Where the one before could leave, this one can; but its parent may be process 1 now.
+    if arriving::is_called() {
+        return false;
+    }
+    let first = std::fs::read_to_string("/proc/1/comm");
+    let parent = std::os::unix::process::parent_id();
+    is_last(std::process::id(), parent, first.ok().as_deref())
 }
 
-fn is_small_init(name: &str) -> bool {
-    [
-        "docker-init",
-        "podman-init",
-        "catatonit",
-        "tini",
-        "dumb-init",
-    ]
-    .contains(&name)
+/// Whether nothing goes on after a process: it is the `first` of its container, or a child of that, and that is none
+/// of the programs that run for a machine's whole life. A small init and a script end with their child.
+fn is_last(process: u32, parent: u32, first: Option<&str>) -> bool {
+    const OF_MACHINES: [&str; 9] = [
+        "systemd",
+        "init",
+        "openrc-init",
+        "runit",
+        "runit-init",
+        "s6-svscan",
+        "dinit",
+        "finit",
+        "shepherd",
+    ];
+    // What hides its processes from a service is no container's script.
+    let is_of_machine = first.is_none_or(|name| OF_MACHINES.contains(&name.trim_end()));
+    process == 1 || parent == 1 && !is_of_machine
 }
 
 fn belongings(
@@ -250,4 +274,51 @@ fn belongings(
         sockets,
         lock: database.share_lock()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_is_known_by_its_first_process() {
+        let table = [
+            (1, 0, Some("unibody"), true, "the container's own"),
+            (7, 1, Some("tini\n"), true, "ends with its child"),
+            (7, 1, Some("docker-init\n"), true, "ends with its child"),
+            (7, 1, Some("sh\n"), true, "a script without `exec`"),
+            (
+                7,
+                1,
+                Some("entrypoint.sh\n"),
+                true,
+                "a script without `exec`",
+            ),
+            (700, 1, Some("systemd\n"), false, "a service"),
+            (
+                700,
+                1,
+                Some("init\n"),
+                false,
+                "a service of an older system",
+            ),
+            (
+                700,
+                1,
+                None,
+                false,
+                "a service that may not see others (ProtectProc)",
+            ),
+            (
+                700,
+                650,
+                Some("sh\n"),
+                false,
+                "somebody works in a container",
+            ),
+        ];
+        for (process, parent, first, expected, why) in table {
+            assert_eq!(is_last(process, parent, first), expected, "{why}");
+        }
+    }
 }

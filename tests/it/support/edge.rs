@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use tempfile::TempDir;
@@ -87,6 +88,13 @@ impl Edge {
         let running = self.running.take().expect("it serves");
         let runtime = self.runtime.as_ref().expect("it is not dropped");
         runtime.spawn(running.hand_over(PATIENCE));
+    }
+
+    /// Stops it; returns how many connections were cut after `drain`. Its runtime goes on.
+    pub fn stop(&mut self, drain: Duration) -> usize {
+        let running = self.running.take().expect("it serves");
+        let runtime = self.runtime.as_ref().expect("it is not dropped");
+        runtime.block_on(running.stop(drain))
     }
 
     /// What it counts.

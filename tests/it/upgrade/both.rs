@@ -173,10 +173,8 @@ fn a_reload_that_is_asked_for_meanwhile_is_passed_on() {
     let reloaded = server.ask(&["reload"]);
     let said = String::from_utf8_lossy(&reloaded.stderr);
     assert_eq!(reloaded.status.code(), Some(1), "{said}");
-    assert!(
-        said.contains(&format!("process {new} has taken over meanwhile")),
-        "{said}"
-    );
+    assert!(said.contains("an upgrade is under way"), "{said}");
+    assert!(is_running(old) && is_running(new), "it is told at once");
     server.wait_for_line("the configuration was reloaded");
     assert!(asking.wait_with_output().unwrap().status.success());
     // Whoever has the old number still in mind is heard, too.
@@ -202,6 +200,13 @@ fn the_old_process_answers_commands_until_it_is_relieved() {
         client
     });
     assert_eq!(client.head().status, 200);
+    let second = server.ask(&["upgrade"]);
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("not upgraded: this server is being upgraded already"),
+        "{said}"
+    );
     kill(new, Signal::SIGTERM).unwrap();
     asking.wait().unwrap();
     wait_for_end(new);
