@@ -31,6 +31,7 @@ const KEYS: &[(&str, When)] = &[
     ("database", Restarted),
     ("backup", Reloaded),
     ("headers", Reloaded),
+    ("error_pages", Reloaded),
     ("compression", Reloaded),
     ("upstream", Reloaded),
     ("rate_limit", Reloaded),

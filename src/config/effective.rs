@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::printer::{Printer, Secrets, Section};
 use super::{
-    Config, Mask, acme, backup, compression, database, header_tables, log, routes, server,
-    telemetry, tls, upstreams,
+    Config, Mask, acme, backup, compression, database, error_pages, header_tables, log, routes,
+    server, telemetry, tls, upstreams,
 };
 
 impl Config {
@@ -46,6 +46,7 @@ impl Config {
         database::print(&mut out, &self.database);
         backup::print(&mut out, self.backup.as_ref());
         header_tables::print(&mut out, &self.headers);
+        error_pages::print(&mut out, &self.error_pages);
         compression::print(&mut out, &self.compression);
         let mut by_name: Vec<_> = self.upstreams.values().collect();
         by_name.sort_by_key(|upstream| &upstream.name);

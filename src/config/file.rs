@@ -2,8 +2,8 @@
 
 use super::reader::Section;
 use super::{
-    Config, acme, backup, compression, database, header_tables, log, policy, routes, server,
-    telemetry, tls, upstreams,
+    Config, acme, backup, compression, database, error_pages, header_tables, log, policy, routes,
+    server, telemetry, tls, upstreams,
 };
 
 /// Reads the whole file. Whether the result may be used is the reader's to say.
@@ -24,6 +24,7 @@ pub(super) fn config(root: &Section<'_>) -> Config {
         database: database::database(&root.table("database")),
         backup: backup::backup(&root.table("backup")),
         headers,
+        error_pages: error_pages::error_pages(root),
         compression: compression::compression(&root.table("compression")),
         upstreams,
         rate_limits,

@@ -55,6 +55,7 @@ pub(super) static ROOT: Table = Table {
         table("database", &DATABASE),
         table("backup", &BACKUP),
         open("headers"),
+        open("error_pages"),
         table("compression", &COMPRESSION),
         tables("upstream", &UPSTREAM),
         tables("rate_limit", &RATE_LIMIT),

@@ -20,6 +20,7 @@ mod database;
 pub mod database_url;
 mod effective;
 mod environment;
+mod error_pages;
 mod file;
 mod header_tables;
 mod keys;
@@ -54,6 +55,7 @@ pub use changes::Changes;
 pub use compression::{Coding, Compression};
 pub use database::Database;
 pub use environment::Environment;
+pub use error_pages::ErrorPages;
 pub use load::{DEFAULT_FILE, load, load_admin, load_or_default, load_reach, parse};
 pub use log::{AccessFormat, Log, LogFormat};
 pub use mistakes::{Mistake, Mistakes};
@@ -84,6 +86,8 @@ pub struct Config {
     pub backup: Option<Backup>,
     /// Headers sent on every response, in the order of the file.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Pages for people in the place of the server's own.
+    pub error_pages: ErrorPages,
     /// Compression of live bodies.
     pub compression: Compression,
     /// Servers to forward to, by name.

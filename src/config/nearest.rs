@@ -42,7 +42,7 @@ pub(super) fn unknown(shape: &'static Table, name: &str) -> String {
 }
 
 /// Words of nginx's site files (`docs/from-nginx.md`), and what says the same here.
-const OF_NGINX: [(&str, &str); 24] = [
+const OF_NGINX: [(&str, &str); 25] = [
     ("add_header", "[headers], or set in headers of a [[route]]"),
     ("alias", "files of a [[route]]"),
     ("auth_basic", "basic_auth of a [[route]]"),
@@ -50,6 +50,7 @@ const OF_NGINX: [(&str, &str); 24] = [
         "client_max_body_size",
         "max_body of [server] or of a [[route]]",
     ),
+    ("error_page", "[error_pages]"),
     ("expires", "cache_control of a [[route]] with files"),
     ("fail_timeout", "eject_for of an [[upstream]]"),
     ("gzip", "[compression]"),

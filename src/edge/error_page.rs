@@ -11,15 +11,17 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 /// The content type and body of an error answer. `detail` is one sentence for the client, without
-/// anything it should not know; `accept` is the request's header.
+/// anything it should not know; `accept` is the request's header. People get `own` where there is one.
 pub(crate) fn page(
+    own: Option<&Bytes>,
     status: StatusCode,
     detail: Option<&str>,
     accept: Option<&HeaderValue>,
     request_id: &str,
 ) -> (HeaderValue, Bytes) {
     if prefers_html(accept) {
-        let body = html(status, detail, request_id);
+        let body = own.cloned();
+        let body = body.unwrap_or_else(|| html(status, detail, request_id));
         (HeaderValue::from_static("text/html; charset=utf-8"), body)
     } else {
         let body = problem(status, detail, request_id);
@@ -163,6 +165,7 @@ mod tests {
     fn text(status: u16, detail: Option<&str>, accept: &'static str) -> (String, String) {
         let status = StatusCode::from_u16(status).unwrap();
         let (kind, body) = page(
+            None,
             status,
             detail,
             Some(&HeaderValue::from_static(accept)),
@@ -216,7 +219,7 @@ mod tests {
         ];
         for (accept, is_html, why) in table {
             let accept = accept.map(HeaderValue::from_static);
-            let (kind, body) = page(StatusCode::NOT_FOUND, None, accept.as_ref(), "id-1");
+            let (kind, body) = page(None, StatusCode::NOT_FOUND, None, accept.as_ref(), "id-1");
             let expected = if is_html {
                 "text/html; charset=utf-8"
             } else {

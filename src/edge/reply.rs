@@ -195,7 +195,8 @@ async fn write_stream(
 
 fn add_error_page(session: &Session, exchange: &Exchange, answer: &mut Answer) {
     let accept = session.req_header().headers.get(header::ACCEPT);
-    let (content_type, page) = error_page::page(answer.status(), None, accept, &exchange.id);
+    let own = exchange.snapshot.config.error_pages.of(answer.status());
+    let (content_type, page) = error_page::page(own, answer.status(), None, accept, &exchange.id);
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, content_type);
     headers.remove(header::CONTENT_LENGTH);

@@ -2,5 +2,6 @@
 
 mod actions;
 mod clients;
+mod error_pages;
 mod plain_http;
 mod selection;

@@ -27,6 +27,9 @@ bin_dir = "public"
 [headers]
 "X-Frame-Options" = ""
 "X-Quoted" = "a \"b\" \\ $$ 5"
+[error_pages]
+404 = "public/index.html"
+5xx = "cert.pem"
 [compression]
 algorithms = []
 [[upstream]]

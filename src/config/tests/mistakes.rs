@@ -437,3 +437,33 @@ proptest! {
         let _ = parse(&text, Path::new("/nowhere"), &Environment::empty());
     }
 }
+
+#[test]
+fn error_pages_are_files_for_errors() {
+    each_is_one_mistake(&[
+        (
+            "[error_pages]\n200 = \"cert.pem\"",
+            "error_pages.\"200\" = \"cert.pem\": is for no error; name a status from 400 to 599, 4xx or 5xx",
+        ),
+        (
+            "[error_pages]\n3xx = \"cert.pem\"",
+            "error_pages.\"3xx\" = \"cert.pem\": is for no error",
+        ),
+        (
+            "[error_pages]\n0404 = \"cert.pem\"",
+            "error_pages.\"0404\" = \"cert.pem\": is for no error",
+        ),
+        (
+            "[error_pages]\n404 = \"none.html\"",
+            "error_pages.\"404\" = \"none.html\": cannot open",
+        ),
+        (
+            "[error_pages]\n5xx = \"public\"",
+            "error_pages.\"5xx\" = \"public\":",
+        ),
+        (
+            "error_pages = 5",
+            "error_pages = 5: must be a table, [error_pages], not a number",
+        ),
+    ]);
+}

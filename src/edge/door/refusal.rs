@@ -27,7 +27,8 @@ static REFUSED: Tally = Tally::new("request heads were refused", 10);
 pub(super) async fn answer(wire: &mut Wire, edge: &Edge, peer: &Peer, refusal: Refusal) {
     let started = Instant::now();
     let id = request_id::make();
-    let (content_type, page) = error_page::page(refusal.status, Some(refusal.reason), None, &id);
+    let (content_type, page) =
+        error_page::page(None, refusal.status, Some(refusal.reason), None, &id);
     // Content after the answer to a HEAD would be read as another answer (RFC 9112, section 6.3).
     let is_head = wire.ahead().starts_with(b"HEAD ");
     let mut sent = 0;
