@@ -23,8 +23,10 @@ pub(super) fn nearest_scheme(headers: &HeaderMap) -> Option<Proto> {
 }
 
 /// One `forwarded-element` (RFC 7239, section 4), not yet taken apart.
+///
+/// Bytes: what a client has put into one parameter, or further left, must not make the rest unreadable.
 #[derive(Debug, Clone, Copy)]
-struct Element<'a>(&'a str);
+struct Element<'a>(&'a [u8]);
 
 /// The elements of all lines, rightmost first; `None` for one that cannot be read.
 fn elements(headers: &HeaderMap) -> impl Iterator<Item = Option<Element<'_>>> {
@@ -38,21 +40,21 @@ fn elements(headers: &HeaderMap) -> impl Iterator<Item = Option<Element<'_>>> {
 
 /// Takes a line apart at its commas, from the right.
 fn split_from_right(line: &HeaderValue) -> impl Iterator<Item = Option<Element<'_>>> {
-    line.to_str()
-        .unwrap_or(r"\")
-        .rsplit(outside_quotes(','))
-        .map(|element| {
-            let readable = !element.contains('\\') && element.matches('"').count() % 2 == 0;
-            readable.then_some(Element(element.trim()))
-        })
+    let elements = line.as_bytes().rsplit(outside_quotes(b','));
+    elements.map(|element| {
+        let quotes = memchr::memchr_iter(b'"', element).count();
+        let readable = !element.contains(&b'\\') && quotes.is_multiple_of(2);
+        readable.then_some(Element(element.trim_ascii()))
+    })
 }
 
-/// A pattern for a character that stands outside quoted strings.
-fn outside_quotes(separator: char) -> impl FnMut(char) -> bool {
+/// Whether a byte is a `separator` that stands outside quoted strings; it is to be asked of one after the
+/// other.
+fn outside_quotes(separator: u8) -> impl FnMut(&u8) -> bool {
     let mut quoted = false;
-    move |character| {
-        quoted ^= character == '"';
-        character == separator && !quoted
+    move |byte| {
+        quoted ^= *byte == b'"';
+        *byte == separator && !quoted
     }
 }
 
@@ -65,25 +67,27 @@ impl<'a> Element<'a> {
     /// The value of a parameter that occurs exactly once.
     fn parameter(self, name: &str) -> Option<&'a str> {
         let mut found = None;
-        for pair in self.0.split(outside_quotes(';')) {
-            let (key, value) = pair.trim().split_once('=')?;
-            if !key.eq_ignore_ascii_case(name) {
+        for pair in self.0.split(outside_quotes(b';')) {
+            let pair = pair.trim_ascii();
+            let (key, value) = pair.split_at(memchr::memchr(b'=', pair)?);
+            if !key.eq_ignore_ascii_case(name.as_bytes()) {
                 continue;
             }
-            let value = match value.strip_prefix('"') {
-                Some(quoted) => quoted.strip_suffix('"')?,
-                None => value,
+            let value = match &value[1..] {
+                [b'"', quoted @ .., b'"'] => quoted,
+                bare => bare,
             };
-            if value.contains('"') || found.replace(value).is_some() {
+            if value.contains(&b'"') || found.replace(value).is_some() {
                 return None;
             }
         }
-        found
+        str::from_utf8(found?).ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Proto;
     use super::super::tests::{PROXY, resolve};
 
     #[test]
@@ -165,5 +169,39 @@ mod tests {
             ("x-forwarded-for", "203.0.113.9"),
         ];
         assert_eq!(resolve(PROXY, &both).address.to_string(), "203.0.113.9");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_hide_nothing() {
+        let table: &[(&[u8], &str, &str)] = &[
+            (b"\xe9, for=203.0.113.9", "203.0.113.9", "further left"),
+            (
+                b"for=6.6.6.6;x=\"\xe9, for=\"203.0.113.9\"",
+                "203.0.113.9",
+                "in a string left open",
+            ),
+            (
+                b"for=203.0.113.9;host=\"\xe9\"",
+                "203.0.113.9",
+                "in another parameter",
+            ),
+            (
+                b"for=6.6.6.6, for=\xe9, for=10.0.0.2",
+                "10.0.0.2",
+                "in place of an address: the walk ends",
+            ),
+            (
+                b"for=6.6.6.6, for=\"203.0.113.9\xe9\"",
+                PROXY,
+                "beside an address",
+            ),
+        ];
+        for (line, expected, why) in table {
+            let client = resolve(PROXY, &[("forwarded", line)]);
+            assert_eq!(client.address.to_string(), *expected, "{why}");
+        }
+        let line = b"for=\xe9;proto=http, for=203.0.113.9;proto=https";
+        let client = resolve(PROXY, &[("forwarded", line)]);
+        assert_eq!(client.scheme_override, Some(Proto::Https));
     }
 }

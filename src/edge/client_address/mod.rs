@@ -13,7 +13,7 @@ mod forwarded;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -136,16 +136,24 @@ fn forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
         .get_all(X_FORWARDED_FOR)
         .iter()
         .rev()
-        .flat_map(|line| line.to_str().unwrap_or("unreadable").rsplit(','))
-        .map(str::trim)
+        .flat_map(members_from_right)
         .filter(|member| !member.is_empty())
-        .map(parse_node)
+        .map(|member| parse_node(str::from_utf8(member).ok()?))
 }
 
 /// The last value of `X-Forwarded-Proto`, which the peer itself wrote.
 fn forwarded_proto(headers: &HeaderMap) -> Option<Proto> {
     let line = headers.get_all(X_FORWARDED_PROTO).iter().next_back()?;
-    Proto::parse(line.to_str().ok()?.rsplit(',').next()?.trim())
+    Proto::parse(str::from_utf8(members_from_right(line).next()?).ok()?)
+}
+
+/// The members of a list, rightmost first.
+///
+/// SECURITY: bytes, each member to be read on its own. A line whose left end is no text has at its right end
+/// what the proxy has appended all the same.
+fn members_from_right(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let members = line.as_bytes().rsplit(|byte| *byte == b',');
+    members.map(<[u8]>::trim_ascii)
 }
 
 /// An address with or without brackets and port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`,
@@ -165,7 +173,6 @@ fn parse_node(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     pub(super) const PROXY: &str = "10.0.0.1";
@@ -174,18 +181,18 @@ mod tests {
         vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]
     }
 
-    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+    fn headers(lines: &[(&str, impl AsRef<[u8]>)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(
                 HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+                HeaderValue::from_bytes(value.as_ref()).unwrap(),
             );
         }
         headers
     }
 
-    pub(super) fn resolve(peer: &str, lines: &[(&str, &str)]) -> Client {
+    pub(super) fn resolve(peer: &str, lines: &[(&str, impl AsRef<[u8]>)]) -> Client {
         ClientAddress::resolve(peer.parse().unwrap(), &headers(lines), &trusted())
     }
 
@@ -273,6 +280,27 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_no_text_hide_nothing() {
+        let table: &[(&[u8], &str, &str)] = &[
+            (b"\xe9, 203.0.113.9", "203.0.113.9", "further left"),
+            (b"\xe9,203.0.113.9,10.0.0.2", "203.0.113.9", "two hops"),
+            (
+                b"6.6.6.6, \xe9, 10.0.0.2",
+                "10.0.0.2",
+                "in place of an address: the walk ends",
+            ),
+            (b"6.6.6.6, 203.0.113.9\xe9", PROXY, "beside an address"),
+            (b"6.6.6.6, \xa0", PROXY, "no white space"),
+        ];
+        for (line, expected, why) in table {
+            let client = resolve(PROXY, &[("x-forwarded-for", line)]);
+            assert_eq!(client.address.to_string(), *expected, "{why}");
+        }
+        let client = resolve(PROXY, &[("x-forwarded-proto", b"\xe9, https")]);
+        assert_eq!(client.scheme_override, Some(Proto::Https));
+    }
+
+    #[test]
     fn the_scheme_is_what_the_nearest_proxy_says() {
         type Lines = &'static [(&'static str, &'static str)];
         let table: &[(Lines, Option<Proto>, &str)] = &[
@@ -331,13 +359,12 @@ mod tests {
 
     #[test]
     fn a_mapped_peer_is_its_ipv4_self() {
-        let client = resolve("::ffff:10.0.0.1", &[("x-forwarded-for", "203.0.113.9")]);
+        let lines = [("x-forwarded-for", "203.0.113.9")];
+        let client = resolve("::ffff:10.0.0.1", &lines);
         assert!(client.trusted_peer);
         assert_eq!(client.address.to_string(), "203.0.113.9");
-        assert_eq!(
-            resolve("::ffff:203.0.113.9", &[]).address.to_string(),
-            "203.0.113.9"
-        );
+        let client = resolve("::ffff:203.0.113.9", &lines[..0]);
+        assert_eq!(client.address.to_string(), "203.0.113.9");
     }
 
     #[test]
@@ -353,12 +380,25 @@ mod tests {
         }
     }
 
+    /// What a field may hold: now and then what means something in a list, or is no text.
+    fn claim() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![
+            1 => Just(b'\t'),
+            1 => Just(b','),
+            1 => Just(b'"'),
+            1 => Just(b'\\'),
+            2 => 0x80..=0xff_u8,
+            6 => b' '..=b'~',
+        ];
+        prop::collection::vec(byte, 0..40)
+    }
+
     proptest! {
         /// Whatever the client put into the header, the proxy's own entry decides.
         #[test]
         fn the_client_cannot_choose_its_address(
             name in prop::sample::select(vec!["x-forwarded-for", "forwarded"]),
-            claims in prop::collection::vec("[ -~]{0,40}", 0..4),
+            claims in prop::collection::vec(claim(), 0..4),
             lines in any::<bool>(),
             client in any::<u32>().prop_map(|bits| IpAddr::V4(bits.into())),
             hops in 0_u8..3,
@@ -375,10 +415,10 @@ mod tests {
             }
             let mut values = claims;
             match values.last_mut() {
-                Some(last) if !lines => *last = format!("{last}, {proxies}"),
-                _ => values.push(proxies),
+                Some(last) if !lines => last.extend_from_slice(format!(", {proxies}").as_bytes()),
+                _ => values.push(proxies.into_bytes()),
             }
-            let lines: Vec<_> = values.iter().map(|value| (name, value.as_str())).collect();
+            let lines: Vec<_> = values.iter().map(|value| (name, value)).collect();
             prop_assert_eq!(resolve(PROXY, &lines).address, client);
         }
 
