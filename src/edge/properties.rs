@@ -225,20 +225,30 @@ pub fn forwarded(bytes: &[u8]) {
         ClientAddress::resolve(proxy, &headers, &trusted)
     };
     // A list that a proxy has continued; one that no proxy wrote is the client's alone.
-    if !honest.iter().any(|(name, _)| *name == forged.0) {
+    let Some(at) = honest.iter().position(|(name, _)| *name == forged.0) else {
         return;
-    }
-    let (before, after) = (resolve(honest), resolve(&fields));
-    if before.scheme_override.is_some() {
-        assert_eq!(after.scheme_override, before.scheme_override, "{fields:?}");
-    }
+    };
+    // On the line that the client has begun, as most do.
+    let mut joined = honest.to_vec();
+    let line = [forged.1.as_bytes(), b", ", honest[at].1.as_bytes()].concat();
+    joined[at].1 = HeaderValue::from_bytes(&line).expect("a field's bytes and a comma");
+    let before = resolve(honest);
     let may_be_moved = trusted
         .iter()
         .any(|network: &IpNet| network.contains(&before.address));
-    assert!(
-        after.address == before.address || may_be_moved,
-        "{fields:?}"
-    );
+    for continued in [&fields, &joined] {
+        let after = resolve(continued);
+        if before.scheme_override.is_some() {
+            assert_eq!(
+                after.scheme_override, before.scheme_override,
+                "{continued:?}"
+            );
+        }
+        assert!(
+            after.address == before.address || may_be_moved,
+            "{continued:?}"
+        );
+    }
 }
 
 fn field(line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
@@ -386,7 +396,7 @@ mod tests {
             lines in prop::collection::vec(
                 (
                     0..3_u8,
-                    of(&["10.0.0.2", "198.51.100.7", "for=", "10.1.1.1", ", ", ",", ";", "proto=https", "proto=http", "\"", "[fd00::1]", "https", "http", "unknown", ":80"]),
+                    of(&["10.0.0.2", "198.51.100.7", "for=", "10.1.1.1", ", ", ",", ";", "proto=https", "proto=http", "\"", "[fd00::1]", "https", "http", "unknown", ":80", "é"]),
                 ),
                 1..5,
             ),
