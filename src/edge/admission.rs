@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use ipnet::IpNet;
+use pingora_core::protocols::http::authority::raw_target_authority;
+use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::client_address::{Client, ClientAddress, Proto};
@@ -142,12 +144,9 @@ fn check_request_line(session: &Session) -> Result<(), StatusCode> {
 /// behind here expects, and answers `OPTIONS *`.
 fn normalise_target(session: &mut Session) -> Result<(), Box<Answer>> {
     let head = session.req_header_mut();
-    if head.uri.scheme().is_some() && head.version != http::Version::HTTP_2 {
-        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-        let origin = path
-            .parse()
-            .map_err(|_| reply::boxed(StatusCode::BAD_REQUEST))?;
-        head.set_uri(origin);
+    let is_usual = matches!(head.raw_path(), [b'/', ..] | b"*");
+    if !is_usual && head.version != http::Version::HTTP_2 {
+        make_origin_form(head).map_err(|_| reply::boxed(StatusCode::BAD_REQUEST))?;
     }
     if head.uri.path() == "*" {
         let mut answer = reply::empty(StatusCode::NO_CONTENT);
@@ -155,6 +154,19 @@ fn normalise_target(session: &mut Session) -> Result<(), Box<Answer>> {
         answer.headers_mut().insert(header::ALLOW, allow);
         return Err(Box::new(answer));
     }
+    Ok(())
+}
+
+/// Pingora keeps the whole of such a target beside its path and query, for caches and upstreams to see.
+fn make_origin_form(head: &mut RequestHeader) -> pingora_core::Result<()> {
+    let authority = raw_target_authority(head.raw_path()).authority();
+    // The door has compared it with `Host`, which HTTP/1.0 needn't have.
+    if let Some(authority) = authority.map(<[u8]>::to_vec)
+        && !head.headers.contains_key(header::HOST)
+    {
+        head.insert_header(header::HOST, authority)?;
+    }
+    head.set_uri(head.uri.clone());
     Ok(())
 }
 

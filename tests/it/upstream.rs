@@ -11,6 +11,7 @@ mod nginx;
 mod servers;
 mod several;
 mod streams;
+mod targets;
 mod tls;
 mod unsafe_requests;
 mod upgrades;

@@ -63,6 +63,9 @@ pub const TARGETS: &[&str] = &[
     "/app",
     "/nothing",
     "http://localhost/small",
+    "http://localhost/shared",
+    "http://localhost/files/a.txt",
+    "http://localhost/moved/a?b=c",
     "/.well-known/acme-challenge/x",
 ];
 /// What may stand in a request besides; each about as often as it matters.
