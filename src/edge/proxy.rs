@@ -238,12 +238,12 @@ impl ProxyHttp for Proxy {
         exchange: &mut Exchange,
     ) -> Result<()> {
         let peer = admission::peer_address(session);
-        // First, so that a route may say otherwise.
+        // In this order, so that an upstream may say otherwise, and then a route.
+        if let Some(look) = &exchange.look {
+            look.prepare(request, exchange.authority.as_ref())?;
+        }
         if let Some(forward) = exchange.forward() {
             forward.rewrite(request)?;
-        }
-        if let Some(look) = &exchange.look {
-            look.prepare(request)?;
         }
         Changes::of(exchange, peer, &session.req_header().headers).apply(request)?;
         if let Some(template) = exchange

@@ -29,15 +29,31 @@ pub(super) fn read(plan: &Plan, session: &mut Session, exchange: &Exchange) -> O
 /// The key of the URL that the request asks for; `None` where that is no text.
 pub(super) fn key(plan: &Plan, session: &Session, exchange: &Exchange) -> Option<Key> {
     let target = std::str::from_utf8(session.req_header().raw_path()).ok()?;
-    let authority = exchange.authority.as_ref();
-    let authority = authority.and_then(|name| name.to_str().ok());
     Some(Key {
         site: plan.site,
         is_https: exchange.https,
         host: exchange.host.as_str().into(),
-        port: authority.and_then(|name| HostName::parse(name).ok()?.port),
+        port: exchange
+            .authority
+            .as_ref()
+            .and_then(|name| HostName::parse(name.to_str().ok()?).ok()?.port),
         target: target.into(),
     })
+}
+
+/// The host that the client has named, spelled as a [`Key`] has it.
+///
+/// SECURITY: an upstream makes links and policies of what it is told, and what it makes is kept for whoever
+/// names the same host in another spelling.
+pub(super) fn normal(authority: &HeaderValue) -> Option<HeaderValue> {
+    let written = authority.to_str().ok()?;
+    let HostName { name, port } = HostName::parse(written).ok()?;
+    let normal = match port {
+        Some(port) => format!("{name}:{port}"),
+        None if name == written => return Some(authority.clone()),
+        None => name.into_owned(),
+    };
+    HeaderValue::try_from(normal).ok()
 }
 
 /// Whether nothing in the request makes the answer one that only the upstream can give.

@@ -52,13 +52,15 @@ pub(crate) struct Look {
     outcome: Option<Outcome>,
 }
 
-/// Begins it, and enables the cache where that is to be asked.
+/// Begins it, and enables the cache where that is to be asked. Whoever is told of the host from here on is
+/// told it in one spelling.
 pub(crate) fn begin(
     cache: &'static Cache,
     plan: &Plan,
     session: &mut Session,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
 ) -> Look {
+    exchange.authority = exchange.authority.as_ref().and_then(asking::normal);
     let wanted = asking::read(plan, session, exchange);
     let only_if_cached = wanted
         .as_ref()
@@ -148,8 +150,16 @@ impl Look {
         !self.only_if_cached
     }
 
-    /// Leaves out what must make no difference to an answer that is kept.
-    pub(crate) fn prepare(&self, request: &mut RequestHeader) -> Result<()> {
+    /// Leaves out what must make no difference to an answer that is kept; `authority` is the host that the
+    /// client has named.
+    pub(crate) fn prepare(
+        &self,
+        request: &mut RequestHeader,
+        authority: Option<&HeaderValue>,
+    ) -> Result<()> {
+        if let Some(authority) = authority {
+            request.insert_header(HOST, authority)?;
+        }
         let Some(wanted) = &self.wanted else {
             return Ok(());
         };

@@ -7,6 +7,7 @@ mod purge;
 mod ready;
 mod rules;
 mod stale;
+mod urls;
 mod wire;
 
 use std::io::Read;

@@ -236,35 +236,6 @@ fn nothing_but_the_question_reaches_an_upstream_whose_answer_is_kept() {
 }
 
 #[test]
-fn scheme_host_port_and_query_tell_answers_apart() {
-    let origin = Origin::start();
-    let edge = origin.edge("hosts = []", "");
-    let ask = |host: &str, target: &str| {
-        let mut raw = Raw::connect(edge.http);
-        raw.send(format!(
-            "GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-        ));
-        outcome(&raw.last_answer()).to_owned()
-    };
-    for target in ["/t/x", "/t/x?", "/t/x?a", "/t/%78", "/t//x"] {
-        origin.say(target, [Answer::new("200", "hello")]);
-    }
-    for (host, target, expected) in [
-        ("a.test", "/t/x", "miss"),
-        ("A.test.", "/t/x", "hit"),
-        ("b.test", "/t/x", "miss"),
-        ("a.test:81", "/t/x", "miss"),
-        ("a.test", "/t/x?", "miss"),
-        ("a.test", "/t/x?a", "miss"),
-        ("a.test", "/t/%78", "miss"),
-        ("a.test", "/t//x", "miss"),
-        ("a.test", "/t/x?a", "hit"),
-    ] {
-        assert_eq!(ask(host, target), expected, "{host}{target}");
-    }
-}
-
-#[test]
 fn the_encodings_of_nginx_are_kept_apart_and_its_tags_confirmed() {
     let nginx = Nginx::start(
         "types { text/css css; } gzip on; gzip_types text/css; gzip_min_length 1; gzip_vary on; etag on;
