@@ -2,9 +2,12 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::Invalid;
+
+/// Bits before an IPv4 address that is written as one of IPv6.
+const MAPPED_BITS: u8 = 96;
 
 /// An address to listen on: `[::]:8080`, `0.0.0.0:80`, or `:80`, which is `[::]:80` (IPv4 as well).
 ///
@@ -23,17 +26,34 @@ pub fn parse_listener(text: &str) -> Result<SocketAddr, Invalid> {
     })
 }
 
-/// A network in CIDR notation, or one address. Bits beyond the prefix are cleared.
+/// A network in CIDR notation, or one address. Bits beyond the prefix are cleared. IPv4 within IPv6
+/// (`::ffff:192.0.2.0/120`: RFC 4291, section 2.5.5.2) is what it means, `192.0.2.0/24`, for that is how
+/// clients are known here.
 ///
 /// # Errors
 /// Says how to write a network.
 pub fn parse_network(text: &str) -> Result<IpNet, Invalid> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(address));
-    }
-    let network: Result<IpNet, _> = text.parse();
-    network.map(|network| network.trunc()).map_err(|_| {
-        Invalid::new(r#"not a network; write for example "10.0.0.0/8", "fd00::/8" or one address"#)
+    let network = match text.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address),
+        Err(_) => text.parse().map_err(|_| {
+            Invalid::new(
+                r#"not a network; write for example "10.0.0.0/8", "fd00::/8" or one address"#,
+            )
+        })?,
+    };
+    let IpNet::V6(within) = network else {
+        return Ok(network.trunc());
+    };
+    let Some(address) = within.addr().to_ipv4_mapped() else {
+        return Ok(network.trunc());
+    };
+    let length = within.prefix_len().checked_sub(MAPPED_BITS);
+    let network = length.and_then(|length| Ipv4Net::new(address, length).ok());
+    // With fewer bits nothing would be left of the address that somebody has taken the trouble to write.
+    network.map(|network| network.trunc().into()).ok_or_else(|| {
+        Invalid::new(
+            r#"no IPv4 client is in IPv4 with an IPv6 prefix below 96; write for example "10.0.0.0/8""#,
+        )
     })
 }
 
@@ -78,6 +98,23 @@ mod tests {
             ("192.0.2.7", Some("192.0.2.7/32"), "one address"),
             ("::1", Some("::1/128"), "one address"),
             ("10.1.2.3/8", Some("10.0.0.0/8"), "bits beyond the prefix"),
+            ("::ffff:192.0.2.7", Some("192.0.2.7/32"), "IPv4 within IPv6"),
+            ("::ffff:c000:207", Some("192.0.2.7/32"), "the same in hex"),
+            (
+                "::ffff:192.0.2.9/120",
+                Some("192.0.2.0/24"),
+                "a network of it",
+            ),
+            ("::ffff:0:0/96", Some("0.0.0.0/0"), "all of it"),
+            (
+                "::ffff:10.0.0.0/8",
+                None,
+                "most likely 10.0.0.0/8, and would be ::/8",
+            ),
+            ("::ffff:0:0/95", None, "more than all of it"),
+            ("::/0", Some("::/0"), "all of IPv6"),
+            ("::/64", Some("::/64"), "not written as IPv4"),
+            ("::192.0.2.7", Some("::c000:207/128"), "never was IPv4"),
             ("10.0.0.0/33", None, "prefix too long"),
             ("private", None, "a word"),
         ] {

@@ -16,7 +16,7 @@ fn a_route_lets_in_whom_it_names_by_the_computed_address() {
         path = "/admin/"
         upstream = "backend"
         allow = ["10.0.0.0/8", "2001:db8::/32", "127.0.0.1"]
-        deny = ["10.6.6.0/24"]
+        deny = ["10.6.6.0/24", "::ffff:10.7.7.0/120"]
         "#,
     );
     for (path, headers, status, why) in [
@@ -26,6 +26,13 @@ fn a_route_lets_in_whom_it_names_by_the_computed_address() {
         ("/admin/", String::new(), 200, "the proxy itself is allowed"),
         ("/admin/", from("203.0.113.9"), 403, "not allowed"),
         ("/admin/", from("10.6.6.6"), 403, "denied"),
+        ("/admin/", from("10.7.7.7"), 403, "denied, written as IPv6"),
+        (
+            "/admin/",
+            from("\u{e9}, 203.0.113.9"),
+            403,
+            "what is no text hides nobody behind the proxy",
+        ),
         (
             "/admin/",
             from("10.1.2.3, 203.0.113.9"),
