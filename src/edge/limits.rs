@@ -125,7 +125,9 @@ impl Place {
         let network = network_key(address);
         let mut counts = self.connections.counts.lock();
         let of_network = counts.of_network.get(&network).copied().unwrap_or_default();
-        if per_network.is_some_and(|most| of_network >= most) {
+        // It may be one of them already: then there need be no room for another.
+        let others = of_network - usize::from(network == self.network);
+        if per_network.is_some_and(|most| others >= most) {
             return Err(Full::Network);
         }
         counts.leave(self.network);
@@ -268,6 +270,33 @@ mod tests {
         drop(moved);
         drop(places);
         assert_eq!(connections.open(), 0);
+        assert!(connections.counts.lock().of_network.is_empty());
+    }
+
+    #[test]
+    fn a_connection_does_not_stand_in_its_own_way() {
+        let connections = Connections::within(u64::MAX);
+        let one = Caps {
+            total: 9,
+            per_network: Some(1),
+        };
+        let proxy = Caps {
+            per_network: None,
+            ..one
+        };
+        let stays = |caps: Caps, from: &str, to: &str| {
+            let mut place = connections.admit(address(from), caps).ok()?;
+            let refusal = place.belongs_to(address(to), one.per_network).err();
+            refusal.is_none().then_some(place)
+        };
+        let direct = stays(one, "10.0.0.1", "10.0.0.1");
+        assert!(direct.is_some(), "nobody speaks for it");
+        let neighbour = stays(proxy, "2001:db8::1", "2001:db8::2");
+        assert!(neighbour.is_some(), "a proxy and its client in one /64");
+        let second = stays(proxy, "2001:db8::1", "2001:db8::3");
+        assert!(second.is_none(), "that client's second");
+        assert_eq!(connections.open(), 2);
+        drop((direct, neighbour));
         assert!(connections.counts.lock().of_network.is_empty());
     }
 }

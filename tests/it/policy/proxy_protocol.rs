@@ -205,6 +205,17 @@ async fn nobody_else_may_speak_it() {
 }
 
 #[test]
+fn a_connection_that_nobody_speaks_for_counts_once() {
+    let upstream = Upstream::saying("hello");
+    let server = server_with(&upstream, "192.0.2.1", "max_connections_per_ip = 1");
+    let mut first = Raw::connect(server.http.unwrap());
+    first.send(REQUEST.replace("Connection: close\r\n", ""));
+    assert_eq!(first.answer().status, 200);
+    let mut second = Raw::connect(server.http.unwrap());
+    assert_eq!(second.send(REQUEST).last_answer().status, 0);
+}
+
+#[test]
 fn connections_are_counted_by_the_client_that_is_named() {
     let upstream = Upstream::saying("hello");
     let server = server_with(&upstream, "127.0.0.1", "max_connections_per_ip = 2");
