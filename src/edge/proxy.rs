@@ -243,7 +243,7 @@ impl ProxyHttp for Proxy {
             look.prepare(request, exchange.authority.as_ref())?;
         }
         if let Some(forward) = exchange.forward() {
-            forward.rewrite(request)?;
+            forward.rewrite(request, &exchange.tries)?;
         }
         Changes::of(exchange, peer, &session.req_header().headers).apply(request)?;
         if let Some(template) = exchange

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::upstreams::peer::HttpPeer;
 
-use crate::config::Share;
+use crate::config::{self, Share, UpstreamAddress};
 
 /// One address of a server.
 pub(crate) struct Endpoint {
@@ -117,6 +118,16 @@ impl Endpoint {
 
     pub(super) fn address(&self) -> &SocketAddr {
         &self.peer._address
+    }
+
+    /// A `Host` for its server where nobody says another: what `config` calls it.
+    pub(super) fn own_name(&self, config: &config::Upstream) -> HeaderValue {
+        let name = match &config.servers[self.server].address {
+            UpstreamAddress::Unix(_) => "localhost".to_owned(),
+            UpstreamAddress::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            UpstreamAddress::Tcp { host, port } => format!("{host}:{port}"),
+        };
+        HeaderValue::from_str(&name).unwrap_or(HeaderValue::from_static("localhost"))
     }
 
     /// Whether it may be given a request.

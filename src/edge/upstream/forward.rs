@@ -6,7 +6,7 @@ use http::header;
 use pingora_core::Result;
 use pingora_http::RequestHeader;
 
-use super::Upstream;
+use super::{Tries, Upstream};
 use crate::edge::{request_path, rewrite};
 
 /// A route to an upstream.
@@ -24,10 +24,15 @@ impl Forward {
         }
     }
 
-    /// The request as the upstream shall see it, apart from who asks.
-    pub(crate) fn rewrite(&self, request: &mut RequestHeader) -> Result<()> {
+    /// The request as the server of the last of these `tries` shall see it, apart from who asks.
+    pub(crate) fn rewrite(&self, request: &mut RequestHeader, tries: &Tries) -> Result<()> {
         if let Some(host) = self.upstream.host() {
             request.insert_header(header::HOST, host)?;
+        } else if !request.headers.contains_key(header::HOST) && request.uri.authority().is_none() {
+            // HTTP/1.0 needn't name a host, but what we speak must (RFC 9112, section 3.2; RFC 9113, section 8.3.1).
+            if let Some(endpoint) = tries.asked() {
+                request.insert_header(header::HOST, endpoint.own_name(&self.upstream.config))?;
+            }
         }
         self.strip_prefix(request)
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use futures_util::future::join_all;
-use http::{HeaderValue, Method, Uri, Version, header};
+use http::{Method, Uri, Version, header};
 use pingora_core::connectors::http::Connector;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_http::RequestHeader;
@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Upstream;
 use super::endpoint::Endpoint;
-use crate::config::{self, HealthCheck, UpstreamAddress};
+use crate::config::{self, HealthCheck};
 
 const USER_AGENT: &str = concat!("unibody/", env!("CARGO_PKG_VERSION"), " (health check)");
 
@@ -87,7 +87,7 @@ fn request(
     let mut request = RequestHeader::build(Method::GET, check.path.as_bytes(), None)?;
     let host = match check.host.as_ref().or(config.host.as_ref()) {
         Some(host) => host.clone(),
-        None => own_name(config, endpoint),
+        None => endpoint.own_name(config),
     };
     request.insert_header(header::USER_AGENT, USER_AGENT)?;
     if is_http2(&endpoint.peer) {
@@ -113,16 +113,6 @@ fn request(
 
 fn is_http2(peer: &HttpPeer) -> bool {
     peer.options.alpn.get_min_http_version() == 2
-}
-
-/// The server as the configuration writes it.
-fn own_name(config: &config::Upstream, endpoint: &Endpoint) -> HeaderValue {
-    let name = match &config.servers[endpoint.server].address {
-        UpstreamAddress::Unix(_) => "localhost".to_owned(),
-        UpstreamAddress::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-        UpstreamAddress::Tcp { host, port } => format!("{host}:{port}"),
-    };
-    HeaderValue::from_str(&name).unwrap_or(HeaderValue::from_static("localhost"))
 }
 
 fn judge(upstream: &str, check: &HealthCheck, endpoint: &Endpoint, outcome: Result<(), String>) {

@@ -83,6 +83,11 @@ impl Tries {
         self.all.iter()
     }
 
+    /// The endpoint that is asked now.
+    pub(super) fn asked(&self) -> Option<&Endpoint> {
+        self.all.last().map(|last| &*last.endpoint)
+    }
+
     /// Which servers were asked, one after the other.
     pub(crate) fn servers(&self) -> String {
         let servers: Vec<_> = self.all.iter().map(Try::server).collect();

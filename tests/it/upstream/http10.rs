@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::forwarding_to;
+use super::{forwarding_to, forwarding_with};
 use crate::support::breakable::{Break, Breakable, Target};
 use crate::support::grpc::Grpc;
 use crate::support::handshake::Handshakes;
@@ -118,6 +118,39 @@ fn what_an_upstream_says_over_http2_comes_without_chunks() {
     between.end(Break::Cut);
     let ended = broken.0.read_to_end(&mut Vec::new());
     assert_eq!(ended.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+/// It need not name a host, but servers of HTTP/1.1 and HTTP/2 are to be told one.
+#[test]
+fn who_names_no_host_asks_for_the_servers_own() {
+    let ask = |upstream: &str| {
+        let server = forwarding_with("hosts = []", upstream);
+        let mut raw = Raw::connect(server.http.unwrap());
+        let answer = raw.send("GET /echo HTTP/1.0\r\n\r\n").last_answer();
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    let upstream = Upstream::saying("hello");
+    for (keys, host) in [("", &*upstream.address), ("host = \"a.test\"", "a.test")] {
+        ask(&upstream.table(keys));
+        let received = upstream.request();
+        assert_eq!(received.header("host"), Some(host), "{}", received.head);
+        assert_eq!(received.header("x-forwarded-host"), None);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let upstream = Upstream::scripted_on(&directory.path().join("app"), |connection| {
+        while connection.request().is_some() {
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    ask(&upstream.table(""));
+    assert_eq!(upstream.request().header("host"), Some("localhost"));
+    let grpc = Grpc::start();
+    ask(&format!(
+        "[[upstream]]\nname = \"backend\"\nservers = [\"h2c://{}\"]\n",
+        grpc.address
+    ));
+    let head = grpc.request().head;
+    assert_eq!(head.uri().authority().unwrap(), &*grpc.address.to_string());
 }
 
 #[test]
