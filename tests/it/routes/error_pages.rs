@@ -14,8 +14,7 @@ fn people_get_the_page_of_the_status_or_of_its_class() {
         fs::write(setup.directory().join(name), format!("<p>{name}</p>")).unwrap();
     }
     fs::create_dir(setup.directory().join("site")).unwrap();
-    let mut server = setup
-        .admin()
+    let server = setup
         .config(
             r#"
             [tls]
@@ -98,11 +97,25 @@ fn people_get_the_page_of_the_status_or_of_its_class() {
         program.header("content-type"),
         Some("application/problem+json")
     );
+}
 
-    // A page that is there is read again with every reload; one that isn't changes nothing.
+#[test]
+fn a_page_is_read_again_with_every_reload() {
+    let setup = Setup::new();
+    fs::write(setup.directory().join("404.html"), "<p>one</p>").unwrap();
+    let tables = "[tls]\nredirect = false\n[error_pages]\n404 = \"404.html\"\n\
+                  [[route]]\npath = \"/here/\"\nrespond = {}";
+    let mut server = setup.admin().config(tables).start();
+    let http = server.http.unwrap();
+    let ask = || {
+        let request = format!("GET /nothing HTTP/1.1\r\nHost: localhost\r\n{HTML}\r\n");
+        Raw::connect(http).send(request).answer().text()
+    };
+    assert_eq!(ask(), "<p>one</p>");
     fs::write(server.path("404.html"), "<p>another</p>").unwrap();
     assert!(server.ask(&["reload"]).status.success());
-    assert_eq!(ask("/nothing", HTML).text(), "<p>another</p>");
+    assert_eq!(ask(), "<p>another</p>");
+    // One that isn't there changes nothing.
     fs::remove_file(server.path("404.html")).unwrap();
     let refused = server.ask(&["reload"]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
@@ -111,6 +124,6 @@ fn people_get_the_page_of_the_status_or_of_its_class() {
         said.contains("error_pages.\"404\"") && said.contains("cannot open"),
         "{said}"
     );
-    assert_eq!(ask("/nothing", HTML).text(), "<p>another</p>");
+    assert_eq!(ask(), "<p>another</p>");
     assert!(server.stop().success());
 }
