@@ -16,7 +16,7 @@ use super::manifest::Manifest;
 use super::programs::Program;
 use super::{Event, Source, Told};
 use crate::database::client_programs::ClientPrograms;
-use crate::database::libpq;
+use crate::database::{NO_TIME_LIMIT, libpq};
 
 /// How long `pg_dump` waits for a table that a migration holds.
 const LOCK_WAIT: &str = "--lock-wait-timeout=60s";
@@ -24,9 +24,8 @@ const LOCK_WAIT: &str = "--lock-wait-timeout=60s";
 /// Bytes between two reports.
 const REPORT_EVERY: u64 = 1024 * 1024;
 
-/// The transaction; nothing that a role or a database sets may end it.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
-    SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
+/// The transaction.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// Dumps the database into `file`, which is on the disk afterwards.
 ///
@@ -42,7 +41,7 @@ pub(super) async fn dump(
     let client = &session.client;
     let server = server_version(client).await?;
     let programs = ClientPrograms::for_server(source.settings.bin_dir.as_deref(), server)?;
-    query(client, BEGIN)
+    query(client, &format!("{BEGIN}; {NO_TIME_LIMIT}"))
         .await
         .context("no transaction could be started")?;
     let taken = OffsetDateTime::now_utc();

@@ -14,6 +14,7 @@ use super::load::{Leave, load, read_through};
 use super::manifest::Manifest;
 use super::scratch::{self, Place, Scratch};
 use super::{Event, Source, Told, unless_stopped};
+use crate::database::NO_TIME_LIMIT;
 use crate::database::client_programs::ClientPrograms;
 
 /// How a rehearsal went.
@@ -26,7 +27,7 @@ pub struct Rehearsed {
 }
 
 /// Nothing is kept, so nothing need be on the disk when it is committed.
-const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL statement_timeout = 0";
+const BEGIN: &str = "BEGIN; SET LOCAL synchronous_commit = off";
 
 /// Restores the backup at `path` into a scratch database and compares it with its manifest.
 ///
@@ -87,7 +88,7 @@ pub(super) async fn try_out(
         let from = archive.manifest.as_ref().map(|manifest| manifest.postgres);
         let session = scratch.connect(from).await?;
         let begun = Instant::now();
-        query(&session.client, BEGIN).await?;
+        query(&session.client, &format!("{BEGIN}; {NO_TIME_LIMIT}")).await?;
         load(
             &session.client,
             &programs,

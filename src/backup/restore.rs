@@ -26,7 +26,7 @@ use super::load::{Committed, Leave, load};
 use super::manifest::Manifest;
 use super::{Event, Source, Told, rehearse, unless_stopped};
 use crate::database::client_programs::ClientPrograms;
-use crate::database::{Database, explain, migrations};
+use crate::database::{Database, NO_TIME_LIMIT, explain, migrations};
 
 /// What the user has allowed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -131,7 +131,7 @@ async fn in_transaction(
     allowed: Allowed,
     told: &Told,
 ) -> anyhow::Result<Loaded> {
-    query(client, "BEGIN; SET LOCAL statement_timeout = 0").await?;
+    query(client, &format!("BEGIN; {NO_TIME_LIMIT}")).await?;
     query(client, LOCK_WAIT).await?;
     let lock = format!("SELECT pg_advisory_xact_lock({})", migrations::LOCK_KEY);
     query(client, &lock)

@@ -44,6 +44,7 @@ pub use health::{NotReady, Unavailable};
 use meter::Meter;
 pub use meter::{Client, PoolFigures};
 use pool::Refusal;
+pub(crate) use sessions::NO_TIME_LIMIT;
 pub use sessions::{Listener, SessionLock};
 
 /// A connection that nobody counts.

@@ -13,6 +13,13 @@ use tokio_postgres::{AsyncMessage, Client};
 use super::connect::{Alone, explain};
 use super::{Database, Unavailable};
 
+/// For a transaction that takes as long as it takes: no limit that a role, a database or the server sets ends
+/// it. PostgreSQL 17 has one more than those before, where naming it is an error.
+pub(crate) const NO_TIME_LIMIT: &str = "SET LOCAL statement_timeout = 0; \
+    SET LOCAL idle_in_transaction_session_timeout = 0; \
+    SELECT pg_catalog.set_config(name, '0', true) FROM pg_catalog.pg_settings \
+        WHERE name = 'transaction_timeout'";
+
 /// How long a session may take to let go of its lock before its connection is cut.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -74,14 +81,14 @@ impl Database {
     pub async fn try_lock(&self, name: &str) -> Result<Option<SessionLock>, Unavailable> {
         // The server looks after a holder that vanished without a word: the system's two hours
         // would keep the others waiting as long.
-        const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; \
-             SET LOCAL tcp_keepalives_idle = 20; SET LOCAL tcp_keepalives_interval = 10; \
-             SET LOCAL tcp_keepalives_count = 3";
+        const WATCH: &str = "SET LOCAL tcp_keepalives_idle = 20; \
+             SET LOCAL tcp_keepalives_interval = 10; SET LOCAL tcp_keepalives_count = 3";
         const LOCK: &str = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))";
         let session = self.alone().await?;
         let attempt = async {
             let client = &session.client;
-            client.batch_execute(BEGIN).await?;
+            let begin = format!("BEGIN; {WATCH}; {NO_TIME_LIMIT}");
+            client.batch_execute(&begin).await?;
             let text = tokio_postgres::types::Type::TEXT;
             let row = client.query_typed_one(LOCK, &[(&name, text)]).await?;
             row.try_get::<_, bool>(0)
@@ -157,6 +164,7 @@ fn refused(error: &tokio_postgres::Error) -> Unavailable {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Server, settings};
+    use super::NO_TIME_LIMIT;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_lock_is_one_sessions_and_dies_with_it() {
@@ -176,6 +184,41 @@ mod tests {
         let one_name = one.try_lock("b").await.unwrap();
         assert!(two.try_lock("c").await.unwrap().is_some(), "another name");
         drop((held, client, one_name));
+        server.stop().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_limit_ends_a_transaction_that_is_to_have_none() {
+        let server = Server::start().await;
+        let database = server.open(&settings());
+        let client = database.client().await.unwrap();
+        let limits = [
+            ("statement_timeout", "one of every server"),
+            ("idle_in_transaction_session_timeout", "another"),
+            ("lock_timeout", "as transaction_timeout where there is one"),
+        ];
+        // None, where it is not there.
+        let with_newest = NO_TIME_LIMIT.replace("transaction_timeout'", "lock_timeout'");
+        assert_ne!(with_newest, NO_TIME_LIMIT);
+        for lift in [NO_TIME_LIMIT, &with_newest] {
+            for (limit, why) in limits {
+                let sql = format!("SET {limit} = '50ms'; BEGIN; {lift}");
+                client.batch_execute(&sql).await.expect(why);
+                let row = client.query_one(&format!("SHOW {limit}"), &[]).await;
+                let within: String = row.unwrap().get(0);
+                let is_lifted = limit != "lock_timeout" || lift != NO_TIME_LIMIT;
+                assert_eq!(within == "0", is_lifted, "{limit}, {why}: {within}");
+                client.batch_execute("COMMIT").await.unwrap();
+                let row = client.query_one(&format!("SHOW {limit}"), &[]).await;
+                let after: String = row.unwrap().get(0);
+                assert_eq!(after, "50ms", "{limit} is the session's again");
+                client
+                    .batch_execute(&format!("SET {limit} = 0"))
+                    .await
+                    .unwrap();
+            }
+        }
+        drop(client);
         server.stop().await;
     }
 

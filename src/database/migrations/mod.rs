@@ -18,7 +18,7 @@ use tokio_postgres::Transaction;
 use tokio_postgres::error::SqlState;
 use tracing::{info, warn};
 
-use super::{Database, Unavailable, connect};
+use super::{Database, NO_TIME_LIMIT, Unavailable, connect};
 pub use history::{MigrationStatus, State};
 
 /// How long an instance waits while another one migrates.
@@ -209,7 +209,7 @@ async fn begin(client: &mut tokio_postgres::Client) -> Result<Transaction<'_>, E
         .map_err(|error| failed("no transaction could be started", &error))?;
     // A role or a database may have a limit of its own, and migrations take as long as they take.
     let what = "the time limit can't be lifted";
-    run(&transaction, what, "SET LOCAL statement_timeout = 0").await?;
+    run(&transaction, what, NO_TIME_LIMIT).await?;
     Ok(transaction)
 }
 
