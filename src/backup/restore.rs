@@ -94,16 +94,18 @@ pub async fn restore(
     }
     let begun = Instant::now();
     let manifest = archive.manifest.clone();
+    let transaction = unless_stopped(stop, begin(&session.client)).await;
+    let transaction = transaction.context(UNCHANGED)?;
     let restoring = in_transaction(&session.client, &programs, archive, allowed, told);
-    let restored = unless_stopped(stop, restoring).await;
-    let loaded = restored.map_err(|error| {
-        if error.is::<Committed>() {
-            return error;
+    let schema_version = match unless_stopped(stop, restoring).await {
+        Ok(schema_version) => schema_version,
+        Err(error) if error.is::<Committed>() => return Err(error),
+        Err(error) if is_committed(&source.database, &transaction).await => {
+            return Err(error.context(Committed));
         }
-        error.context(UNCHANGED)
-    })?;
-    commit(&session.client, &loaded.transaction, told, stop).await?;
-    let schema_version = loaded.schema_version;
+        Err(error) => return Err(error.context(UNCHANGED)),
+    };
+    commit(&session.client, &transaction, told, stop).await?;
     let took = begun.elapsed();
     told(Event::Step(
         "gathering statistics for the planner".to_owned(),
@@ -117,21 +119,31 @@ pub async fn restore(
     })
 }
 
-/// What waits to be committed.
-struct Loaded {
-    schema_version: i32,
-    /// Its number.
-    transaction: String,
+/// Begins the transaction; returns its number.
+async fn begin(client: &Client) -> anyhow::Result<String> {
+    query(client, &format!("BEGIN; {NO_TIME_LIMIT}")).await?;
+    query_one(client, "SELECT pg_current_xact_id()").await
 }
 
+/// Whether `transaction` is committed, which before the end only a dump can have done. Asked beside its own
+/// connection, which may be broken, or take nothing but the end of what has failed.
+async fn is_committed(database: &Database, transaction: &str) -> bool {
+    let Ok(session) = database.alone().await else {
+        return false;
+    };
+    let ask = format!("SELECT pg_xact_status('{transaction}')");
+    let status = database.answer(query_one(&session.client, &ask)).await;
+    matches!(status, Ok(Ok(status)) if status == "committed")
+}
+
+/// Loads the dump into the transaction; returns the schema's version.
 async fn in_transaction(
     client: &Client,
     programs: &ClientPrograms,
     archive: Archive,
     allowed: Allowed,
     told: &Told,
-) -> anyhow::Result<Loaded> {
-    query(client, &format!("BEGIN; {NO_TIME_LIMIT}")).await?;
+) -> anyhow::Result<i32> {
     query(client, LOCK_WAIT).await?;
     let lock = format!("SELECT pg_advisory_xact_lock({})", migrations::LOCK_KEY);
     query(client, &lock)
@@ -162,10 +174,7 @@ async fn in_transaction(
         .map_err(explain_role)?;
     let schema_version = schema_version(client).await?;
     refuse_newer(schema_version)?;
-    Ok(Loaded {
-        schema_version,
-        transaction: query_one(client, "SELECT pg_current_xact_id()").await?,
-    })
+    Ok(schema_version)
 }
 
 /// Commits, whoever would stop it meanwhile.

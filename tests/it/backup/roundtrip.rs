@@ -215,7 +215,7 @@ fn what_pg_dump_alone_has_made_is_restored_too() {
 #[test]
 fn a_dump_that_ends_its_own_transaction_is_told_for_what_it_has_done() {
     let site = Site::new();
-    let placeholder = "'taken for something else'";
+    let placeholder = "'taken for something else, and long enough'";
     site.database
         .execute(&format!("COMMENT ON TABLE notes IS {placeholder}"));
     let path = site.path("theirs.dump");
@@ -226,19 +226,34 @@ fn a_dump_that_ends_its_own_transaction_is_told_for_what_it_has_done() {
         .arg(&site.database.url);
     run(command).assert_status(0);
     // The statements of a dump's table of contents stand in it as they are.
-    let mut dump = std::fs::read(&path).unwrap();
+    let dump = std::fs::read(&path).unwrap();
     let at = dump
         .windows(placeholder.len())
         .position(|bytes| bytes == placeholder.as_bytes())
         .expect("the comment");
-    let crafted = format!("{:<1$}", "''; COMMIT; BEGIN; --", placeholder.len());
-    dump[at..at + placeholder.len()].copy_from_slice(crafted.as_bytes());
-    std::fs::write(&path, dump).unwrap();
-
-    let empty = TestDatabase::empty();
-    let refused = site
-        .unibody_on(&empty, &["restore", "theirs.dump"])
-        .assert_status(1);
-    refused.assert_last_line(&["has a COMMIT in it", "in the database now"]);
-    assert!(!refused.stderr.contains("as it was"), "{refused:#?}");
+    let table = [
+        ("''; COMMIT; BEGIN; --", "", "all of it goes well"),
+        (
+            "''; COMMIT; BEGIN; SELECT 1/0; --",
+            "division by zero",
+            "and then something fails",
+        ),
+        (
+            "''; COMMIT; SELECT 1/0; --",
+            "division by zero",
+            "outside of every transaction",
+        ),
+    ];
+    for (crafted, reason, why) in table {
+        let crafted = format!("{crafted:<0$}", placeholder.len());
+        let mut dump = dump.clone();
+        dump[at..at + placeholder.len()].copy_from_slice(crafted.as_bytes());
+        std::fs::write(&path, dump).unwrap();
+        let empty = TestDatabase::empty();
+        let refused = site
+            .unibody_on(&empty, &["restore", "theirs.dump"])
+            .assert_status(1);
+        refused.assert_last_line(&["has a COMMIT in it", "in the database now", reason]);
+        assert!(!refused.stderr.contains("as it was"), "{why}: {refused:#?}");
+    }
 }
