@@ -23,7 +23,18 @@ use crate::config::{self, Destination};
 /// The name of the lock in the database that one at a time has who makes a backup.
 pub(super) const LOCK: &str = "unibody backup";
 
-/// Makes the backup of `settings` now, whether or not it is due; says what it is called.
+/// What was made by [`make_now`].
+#[derive(Debug)]
+pub struct Kept {
+    /// The backup.
+    pub made: Made,
+    /// What it is called.
+    pub name: String,
+    /// Why the database, and so the server, does not know of it.
+    pub unrecorded: Option<anyhow::Error>,
+}
+
+/// Makes the backup of `settings` now, whether or not it is due. One that can't be recorded is as good as any.
 ///
 /// # Errors
 /// Why there is none, such as that another instance is just making one.
@@ -32,13 +43,17 @@ pub async fn make_now(
     settings: &config::Backup,
     told: &Told,
     stop: &mut watch::Receiver<bool>,
-) -> anyhow::Result<(Made, String)> {
+) -> anyhow::Result<Kept> {
     let Some(_held) = source.database.try_lock(LOCK).await? else {
         bail!("another process is making a backup of this database just now: wait for it");
     };
     let (made, last) = make(source, settings, told, stop).await?;
-    record::write(&source.database, &last).await?;
-    Ok((made, last.name))
+    let recorded = record::write(&source.database, &last).await;
+    Ok(Kept {
+        made,
+        name: last.name,
+        unrecorded: recorded.err(),
+    })
 }
 
 /// The newest backup in `directory`.

@@ -42,7 +42,7 @@ use tokio::sync::watch;
 use crate::config::{self, Secret};
 use crate::database::Database;
 pub use archive::protection_of;
-pub use kept::{make_now, newest};
+pub use kept::{Kept, make_now, newest};
 pub use make::{Made, Wanted, to_elsewhere, to_file, to_stdout};
 pub use manifest::{Manifest, Table};
 pub use record::Last;

@@ -142,8 +142,13 @@ async fn now(
     })
     .await;
     progress.finish();
-    let (made, name) = made?;
-    say(&made, &name);
+    let kept = made?;
+    say(&kept.made, &kept.name);
+    if let Some(error) = kept.unrecorded {
+        eprintln!(
+            "unibody: {error:#}; so the server does not know of it, and makes another when one is due"
+        );
+    }
     Ok(())
 }
 

@@ -212,6 +212,24 @@ fn without_a_place_to_verify_there_is_no_backup_unless_asked() {
 }
 
 #[test]
+fn one_that_cannot_be_recorded_is_a_backup_all_the_same() {
+    let site = Site::new();
+    site.configure("[backup]\nevery = \"1h\"\ndirectory = \"backups\"\nverify = false\n");
+    site.database.turn_read_only(true);
+    let made = site.unibody(&["backup"]).assert_status(0);
+    made.assert_last_line(&["made, but can't be noted", "the server does not know"]);
+    let kept = names(&site.path("backups"));
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    let recorded = "SELECT count(*) FROM last_backup";
+    assert_eq!(site.database.count(recorded), 0);
+
+    site.database.turn_read_only(false);
+    let made = site.unibody(&["backup"]).assert_status(0);
+    made.assert_last_line(&["unibody-", "not restored"]);
+    assert_eq!(site.database.count(recorded), 1);
+}
+
+#[test]
 fn what_cannot_be_restored_is_no_backup() {
     let site = Site::new();
     // It dumps well, and its rows fit nowhere but here.
