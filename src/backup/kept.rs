@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use super::command::to_command;
+use super::due::has_been;
 use super::keys::Lock;
 use super::make::{Made, Wanted, to_elsewhere, to_file};
 use super::pending::remove_abandoned;
@@ -56,16 +57,19 @@ pub async fn make_now(
     })
 }
 
-/// The newest backup in `directory`.
+/// The newest backup in `directory`; one of times to come, by a clock that was ahead, only where there is no
+/// other.
 ///
 /// # Errors
 /// That there is none.
 pub fn newest(directory: &Path) -> anyhow::Result<PathBuf> {
     let shown = directory.display();
     let backups = list(directory).with_context(|| format!("backup.directory {shown}"))?;
-    let newest = backups.into_iter().next();
+    let now = OffsetDateTime::now_utc();
+    let newest = backups.iter().find(|(made, _)| has_been(*made, now));
+    let newest = newest.or(backups.first());
     let (_, path) = newest.with_context(|| format!("no backup in backup.directory {shown} yet"))?;
-    Ok(path)
+    Ok(path.clone())
 }
 
 /// The same, for who holds [`LOCK`] and [records](record::write) it.
@@ -112,7 +116,8 @@ pub(super) async fn make(
         remove_superfluous(directory, settings.keep);
     }
     let last = Last {
-        finished: OffsetDateTime::now_utc(),
+        // As exactly as the database tells it to others.
+        finished: OffsetDateTime::now_utc().truncate_to_microsecond(),
         name,
         bytes: made.bytes,
         took: made.took,
@@ -170,6 +175,25 @@ mod tests {
         .take(5)
         .collect();
         assert_eq!(names.len(), 5);
+    }
+
+    #[test]
+    fn the_newest_is_not_of_times_to_come() {
+        let directory = tempfile::tempdir().unwrap();
+        let newest = || {
+            let newest = newest(directory.path()).ok()?;
+            newest.file_name()?.to_str().map(str::to_owned)
+        };
+        assert_eq!(newest(), None, "none yet");
+        let table = [
+            ("unibody-99990101T031500Z.dump", "the only one"),
+            ("unibody-20010101T031500Z.dump", "older"),
+            ("unibody-20010102T031500Z.dump", "newer"),
+        ];
+        for (name, why) in table {
+            std::fs::write(directory.path().join(name), "").unwrap();
+            assert_eq!(newest().as_deref(), Some(name), "{why}");
+        }
     }
 
     #[test]

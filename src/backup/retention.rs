@@ -7,6 +7,7 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use time::{Duration, OffsetDateTime, PrimitiveDateTime};
 
+use super::due::has_been;
 use crate::config::Keep;
 
 const NAME: &[BorrowedFormatItem<'_>] =
@@ -48,7 +49,8 @@ pub(super) fn list(directory: &Path) -> std::io::Result<Vec<(OffsetDateTime, Pat
     Ok(backups)
 }
 
-/// Which of `backups` (the newest first) nothing keeps.
+/// Which of `backups` (the newest first) nothing keeps. What a clock that was ahead has dated stays until its
+/// day, and takes no other's place.
 pub(super) fn superfluous<T>(
     backups: &[(OffsetDateTime, T)],
     keep: Keep,
@@ -58,7 +60,8 @@ pub(super) fn superfluous<T>(
     let mut weeks = Periods::new(keep.weekly);
     let mut months = Periods::new(keep.monthly);
     let mut gone = Vec::new();
-    for (index, (made, backup)) in backups.iter().enumerate() {
+    let past = backups.iter().filter(|(made, _)| has_been(*made, now));
+    for (index, (made, backup)) in past.enumerate() {
         let date = made.date();
         let (year, week, _) = date.to_iso_week_date();
         // Each counts the backup, whether or not another keeps it already.
@@ -198,5 +201,22 @@ mod tests {
             weekly: 0,
         };
         assert_eq!(superfluous(&old, keep, now), [&'b']);
+    }
+
+    #[test]
+    fn one_of_times_to_come_takes_nobodys_place() {
+        let now = datetime!(2026-11-22 12:00 UTC);
+        let keep = Keep {
+            daily: 1,
+            weekly: 0,
+            monthly: 0,
+        };
+        let backups = [
+            (datetime!(2028-01-02 03:15 UTC), "ahead"),
+            (datetime!(2028-01-01 03:15 UTC), "ahead"),
+            (datetime!(2026-11-20 03:15 UTC), "newest"),
+            (datetime!(2026-11-19 03:15 UTC), "old"),
+        ];
+        assert_eq!(superfluous(&backups, keep, now), [&"old"]);
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::due::due;
 use super::kept::{LOCK, make};
-use super::record::{self, Last};
+use super::record::{self, Last, Ours};
 use super::{Event, Source, Told};
 use crate::config::{self, Schedule};
 use crate::database::{Database, SessionLock};
@@ -131,12 +131,12 @@ impl Keeper {
         let mut following = self.settings.subscribe();
         let mut failed = 0;
         let mut unseen = None;
-        let mut unrecorded = None;
+        let mut ours = None;
         loop {
             let settings = following.borrow_and_update().clone();
             let wait = match &settings {
                 None => Duration::MAX,
-                Some(settings) => match self.look(settings, source, &mut unrecorded).await {
+                Some(settings) => match self.look(settings, source, &mut ours).await {
                     Ok(Look::Later(wait)) => {
                         (failed, unseen) = (0, None);
                         wait
@@ -144,8 +144,8 @@ impl Keeper {
                     Ok(Look::Due(_held)) => {
                         unseen = None;
                         match self.attempt(settings, source, &mut stop).await {
-                            Ok(left) => {
-                                unrecorded = left;
+                            Ok(made) => {
+                                ours = Some(made);
                                 Duration::ZERO
                             }
                             Err(_) if *stop.borrow() => return,
@@ -190,28 +190,28 @@ impl Keeper {
         &self,
         settings: &config::Backup,
         source: &Source,
-        unrecorded: &mut Option<Last>,
+        ours: &mut Option<Ours>,
     ) -> anyhow::Result<Look> {
-        if let Some(wait) = self.wait(settings, source, unrecorded).await? {
+        if let Some(wait) = self.wait(settings, source, ours).await? {
             return Ok(Look::Later(wait));
         }
         let Some(held) = source.database.try_lock(LOCK).await? else {
             return Ok(Look::Later(OTHERS));
         };
         // Somebody may have made it between the two looks.
-        Ok(match self.wait(settings, source, unrecorded).await? {
+        Ok(match self.wait(settings, source, ours).await? {
             Some(wait) => Look::Later(wait),
             None => Look::Due(held),
         })
     }
 
-    /// Makes a backup; returns what is known of it where that can't be recorded yet.
+    /// Makes a backup and records it, if that can be done.
     async fn attempt(
         &self,
         settings: &config::Backup,
         source: &Source,
         stop: &mut watch::Receiver<bool>,
-    ) -> anyhow::Result<Option<Last>> {
+    ) -> anyhow::Result<Ours> {
         self.facts.send_modify(|facts| facts.running = true);
         let told: Told = Arc::new(|event| {
             if let Event::Step(step) = event {
@@ -228,12 +228,12 @@ impl Keeper {
             "backup: {} is made",
             last.name
         );
-        let recorded = record::write(&source.database, &last).await;
-        Ok(recorded.err().map(|error| {
+        let (ours, recorded) = Ours::note(&source.database, last).await;
+        if let Err(error) = recorded {
             // It is as good as any: another instead would only fill the disk.
             tracing::warn!("backup: {error:#}; that is tried again");
-            last
-        }))
+        }
+        Ok(ours)
     }
 
     /// How long to wait for the next look; `None` when a backup is due.
@@ -241,9 +241,9 @@ impl Keeper {
         &self,
         settings: &config::Backup,
         source: &Source,
-        unrecorded: &mut Option<Last>,
+        ours: &mut Option<Ours>,
     ) -> anyhow::Result<Option<Duration>> {
-        let last = record::last(&source.database, unrecorded).await?;
+        let last = record::last(&source.database, ours).await?;
         let now = OffsetDateTime::now_utc();
         let next = due(
             settings.schedule,

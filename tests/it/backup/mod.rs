@@ -5,6 +5,7 @@ mod cleaning;
 mod committing;
 mod elsewhere;
 mod encrypted;
+mod recorded;
 mod roundtrip;
 mod scheduled;
 mod serving;

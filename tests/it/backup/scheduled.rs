@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::Value;
+use time::OffsetDateTime;
 
 use super::names;
 use crate::support::api::Api;
@@ -11,18 +12,18 @@ use crate::support::database::TestDatabase;
 use crate::support::http;
 use crate::support::server::{PATIENCE, Server, Setup};
 
-async fn admin(server: &Server, path: &str) -> String {
+pub(super) async fn admin(server: &Server, path: &str) -> String {
     let answer = http::client().get(server.admin_url(path)).send().await;
     answer.unwrap().text().await.unwrap()
 }
 
-async fn status(server: &Server) -> Value {
+pub(super) async fn status(server: &Server) -> Value {
     let status: Value = serde_json::from_str(&admin(server, "/status").await).unwrap();
     status["backup"].clone()
 }
 
 /// Asks until the status of backups is as `wanted` wants it.
-async fn until(server: &Server, wanted: impl Fn(&Value) -> bool) -> Value {
+pub(super) async fn until(server: &Server, wanted: impl Fn(&Value) -> bool) -> Value {
     let begun = Instant::now();
     loop {
         let status = status(server).await;
@@ -34,7 +35,20 @@ async fn until(server: &Server, wanted: impl Fn(&Value) -> bool) -> Value {
     }
 }
 
-fn sample(metrics: &str, name: &str) -> f64 {
+/// Lets the server look now, which it does every minute: `change` is a key of `[backup]`, the last table of
+/// `config.toml`, whose value is another one.
+pub(super) fn look(server: &Server, change: &str) {
+    let path = server.path("config.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let key = change.split(' ').next().unwrap();
+    let others = text.lines().filter(|line| !line.starts_with(key));
+    let others: Vec<_> = others.collect();
+    std::fs::write(&path, format!("{}\n{change}\n", others.join("\n"))).unwrap();
+    let reloaded = server.ask(&["reload"]);
+    assert!(reloaded.status.success(), "{reloaded:?}");
+}
+
+pub(super) fn sample(metrics: &str, name: &str) -> f64 {
     let line = metrics.lines().find_map(|line| line.strip_prefix(name));
     line.unwrap_or_else(|| panic!("no {name} in {metrics}"))
         .trim()
@@ -133,25 +147,6 @@ async fn a_command_gets_it_and_its_failure_is_told_and_made_good() {
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_be_asked_is_no_backup_that_failed() {
-    let database = TestDatabase::empty();
-    let (proxy, url) = database.behind_a_proxy();
-    proxy.refuse();
-    let mut server = Setup::new()
-        .admin()
-        .config("[database]\nwait = \"1s\"\n\n[backup]\nevery = \"1s\"\ndirectory = \"backups\"")
-        .database(&url)
-        .start();
-    server.line_with("backup: whether one is due can't be seen");
-    let away = status(&server).await;
-    assert_eq!(away["failures"], 0, "{away}");
-    assert!(away["last_error"].is_null(), "{away}");
-    proxy.forward();
-    let back = until(&server, |status| !status["last"].is_null()).await;
-    assert_eq!(back["failures"], 0, "{back}\n{}", server.log());
-}
-
-#[tokio::test]
 async fn one_that_is_made_by_hand_makes_good_a_failure() {
     let setup = Setup::new().admin();
     let sink = setup.directory().join("sink");
@@ -165,58 +160,10 @@ async fn one_that_is_made_by_hand_makes_good_a_failure() {
     while !server.ask(&["backup"]).status.success() {
         assert!(begun.elapsed() < PATIENCE, "{}", server.log());
     }
-    // A change of the settings makes the server look, which it does every minute.
-    let path = server.path("config.toml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, format!("{text}verify = false\n")).unwrap();
-    assert!(server.ask(&["reload"]).status.success());
+    look(&server, "verify = false");
     let good = until(&server, |status| !status["last"].is_null()).await;
     assert!(good["last_error"].is_null(), "{good}");
     assert_eq!(good["failures"], 1);
-}
-
-#[tokio::test]
-async fn one_that_cannot_be_recorded_is_kept_and_recorded_later() {
-    let mut server = Setup::new()
-        .admin()
-        .config("[backup]\nevery = \"1h\"\ndirectory = \"backups\"\nverify = false")
-        .start();
-    server.line_with("is made");
-    until(&server, |status| !status["last"].is_null()).await;
-    let database = TestDatabase {
-        url: server.database.as_ref().unwrap().url.clone(),
-    };
-    let path = server.path("config.toml");
-    let text = std::fs::read_to_string(&path).unwrap();
-    let mut number = 0;
-    // A change of the settings makes the server look, which it does every minute.
-    let mut look = || {
-        number += 1;
-        let keep = format!("{text}keep_daily = {}\n", 1 + number % 2);
-        std::fs::write(&path, keep).unwrap();
-        assert!(server.ask(&["reload"]).status.success());
-    };
-    let first = names(&server.path("backups"));
-    database.execute("DELETE FROM last_backup");
-    database.turn_read_only(true);
-    let begun = Instant::now();
-    let second = loop {
-        look();
-        let status = status(&server).await;
-        match status["last"]["name"].as_str() {
-            Some(name) if name != first[0] => break name.to_owned(),
-            _ => assert!(begun.elapsed() < PATIENCE, "{}", server.log()),
-        }
-    };
-    let both = names(&server.path("backups"));
-    assert_eq!(both, [first[0].as_str(), &second]);
-    database.turn_read_only(false);
-    let recorded = format!("SELECT count(*) FROM last_backup WHERE name = '{second}'");
-    while database.count(&recorded) == 0 {
-        look();
-        assert!(begun.elapsed() < PATIENCE, "{}", server.log());
-    }
-    assert_eq!(names(&server.path("backups")), both, "{}", server.log());
 }
 
 #[tokio::test]
@@ -296,5 +243,5 @@ async fn a_server_that_stops_leaves_no_half_backup() {
 
 #[allow(clippy::cast_precision_loss)] // seconds
 fn now() -> f64 {
-    time::OffsetDateTime::now_utc().unix_timestamp() as f64
+    OffsetDateTime::now_utc().unix_timestamp() as f64
 }
