@@ -3,6 +3,8 @@
 //! One list for the dashboard and `unibody status`, found in what `/status` tells and in nothing else,
 //! so that both say the same. The worst comes first.
 
+mod backup;
+
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
@@ -54,7 +56,7 @@ pub(super) fn troubles(status: &Status, now: OffsetDateTime) -> Vec<Trouble> {
         )
         .chain(status.certificates.iter().filter_map(renewal))
         .chain(reload(status))
-        .chain(backup(status))
+        .chain(backup::all(status, now))
         .chain(pool(status))
         .chain(log(status, now))
         .chain(limits(status))
@@ -181,23 +183,6 @@ fn reload(status: &Status) -> Option<Trouble> {
             shown(history.loaded)
         ),
         "`unibody check` tells every mistake of the file; then `unibody reload`",
-    ))
-}
-
-fn backup(status: &Status) -> Option<Trouble> {
-    let backup = status.backup.as_ref()?;
-    let error = backup.last_error.as_ref()?;
-    let last = match &backup.last {
-        Some(last) => format!("the newest is of {}", shown(last.finished)),
-        None => "there is none".to_owned(),
-    };
-    let next = match backup.next {
-        Some(next) => format!("it is tried again at {}; ", shown(next)),
-        None => String::new(),
-    };
-    Some(warning(
-        format!("the last backup failed, {last}: {error}"),
-        format!("{next}`unibody backup FILE` makes one now and says what stands in the way"),
     ))
 }
 

@@ -18,6 +18,7 @@ mod clear;
 mod command;
 mod due;
 mod dump;
+mod facts;
 mod figures;
 mod kept;
 pub mod keys;

@@ -3,7 +3,7 @@
 //! When the last one was made stands in the database ([`record`]), so restarts and
 //! other instances know; a lock there lets one instance at a time make one. A failure is told, counted,
 //! and followed by another attempt; a time that was missed is made up. While the database can't be asked
-//! nothing is tried, and so nothing fails.
+//! nothing is tried, and so nothing fails; since when and why that is so is told.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::due::due;
+pub use super::facts::{DueUnknown, Facts};
 use super::kept::{LOCK, make};
-use super::record::{self, Last, Ours};
+use super::record::{self, Ours};
 use super::{Event, Source, Told};
 use crate::config::{self, Schedule};
 use crate::database::{Database, SessionLock};
@@ -32,21 +33,6 @@ const RETRIES: (Duration, Duration) = (Duration::from_mins(1), Duration::from_ho
 
 /// For a backup that is to stop: a private PostgreSQL among it takes seconds.
 const FAREWELL: Duration = Duration::from_secs(20);
-
-/// How backups are going, for status and metrics.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Facts {
-    /// By whichever instance.
-    pub last: Option<Last>,
-    /// When the next one is due.
-    pub next: Option<OffsetDateTime>,
-    /// One is being made by this instance.
-    pub running: bool,
-    /// Attempts of this process that failed.
-    pub failures: u64,
-    /// Why the last attempt failed; `None` when it went well, or another's has since.
-    pub last_error: Option<String>,
-}
 
 /// Backups being made in the background.
 #[derive(Debug)]
@@ -112,11 +98,7 @@ impl Keeper {
     /// Makes backups until `stopped` turns true; what is half made then is removed.
     async fn run(&self, source: Source, stopped: watch::Receiver<bool>) {
         let mut stop = stopped.clone();
-        let keeping = supervised("backup", &self.panics, PAUSES, || {
-            // A panic may have left it so.
-            self.facts.send_modify(|facts| facts.running = false);
-            self.keep(&source, stopped.clone())
-        });
+        let keeping = self.go_on_after_panics(|| self.keep(&source, stopped.clone()));
         tokio::select! {
             () = keeping => {}
             // Work that can be stopped stops by itself first, and clears up.
@@ -127,22 +109,41 @@ impl Keeper {
         }
     }
 
+    /// Does `work`, and begins it anew after a panic, which is a failure like any other.
+    async fn go_on_after_panics<F: Future<Output = ()>>(&self, mut work: impl FnMut() -> F) {
+        supervised("backup", &self.panics, PAUSES, || {
+            if self.panics.count() > 0 {
+                let words =
+                    "it failed inside, the log says where: report it as a mistake of unibody";
+                self.facts.send_modify(|facts| {
+                    facts.running = false;
+                    facts.fail(words.to_owned(), OffsetDateTime::now_utc());
+                });
+            }
+            work()
+        })
+        .await;
+    }
+
     async fn keep(&self, source: &Source, mut stop: watch::Receiver<bool>) {
         let mut following = self.settings.subscribe();
         let mut failed = 0;
-        let mut unseen = None;
         let mut ours = None;
         loop {
             let settings = following.borrow_and_update().clone();
             let wait = match &settings {
-                None => Duration::MAX,
+                None => {
+                    self.see();
+                    Duration::MAX
+                }
                 Some(settings) => match self.look(settings, source, &mut ours).await {
                     Ok(Look::Later(wait)) => {
-                        (failed, unseen) = (0, None);
+                        self.see();
+                        failed = 0;
                         wait
                     }
                     Ok(Look::Due(_held)) => {
-                        unseen = None;
+                        self.see();
                         match self.attempt(settings, source, &mut stop).await {
                             Ok(made) => {
                                 ours = Some(made);
@@ -158,7 +159,7 @@ impl Keeper {
                         }
                     }
                     Err(error) => {
-                        tell_once(&mut unseen, &error);
+                        self.see_nothing(&error);
                         pause(settings.schedule, 1)
                     }
                 },
@@ -175,10 +176,25 @@ impl Keeper {
     fn note(&self, error: &anyhow::Error, pause: Duration) {
         let words = format!("{error:#}");
         tracing::error!("backup: {words}; the next attempt is in {pause:?}");
+        let next = OffsetDateTime::now_utc() + pause;
+        self.facts.send_modify(|facts| facts.fail(words, next));
+    }
+
+    /// Notes that it can be seen whether a backup is due, or need not be.
+    fn see(&self) {
+        self.facts.send_modify(|facts| facts.due_unknown = None);
+    }
+
+    /// Tells why it can't be seen whether a backup is due; the same only once until it could be seen again.
+    fn see_nothing(&self, error: &anyhow::Error) {
+        let words = format!("{error:#}");
+        let now = OffsetDateTime::now_utc();
         self.facts.send_modify(|facts| {
-            facts.failures += 1;
-            facts.last_error = Some(words);
-            facts.next = Some(OffsetDateTime::now_utc() + pause);
+            if facts.see_nothing(words.clone(), now) {
+                tracing::warn!(
+                    "backup: whether one is due can't be seen, and is looked at again: {words}"
+                );
+            }
         });
     }
 
@@ -245,26 +261,12 @@ impl Keeper {
     ) -> anyhow::Result<Option<Duration>> {
         let last = record::last(&source.database, ours).await?;
         let now = OffsetDateTime::now_utc();
-        let next = due(
-            settings.schedule,
-            last.as_ref().map(|last| last.finished),
-            now,
-        );
-        self.facts.send_modify(|facts| {
-            // One that went well, whoever made it.
-            if name(facts.last.as_ref()) != name(last.as_ref()) {
-                facts.last_error = None;
-            }
-            facts.last = last;
-            facts.next = Some(next);
-        });
+        let finished = last.as_ref().map(|last| last.finished);
+        let next = due(settings.schedule, finished, now);
+        self.facts.send_modify(|facts| facts.look(last, next));
         let wait = Duration::try_from(next - now).unwrap_or_default();
         Ok((!wait.is_zero()).then(|| wait.min(LOOK)))
     }
-}
-
-fn name(last: Option<&Last>) -> Option<&str> {
-    last.map(|last| last.name.as_str())
 }
 
 /// What a look has shown.
@@ -273,15 +275,6 @@ enum Look {
     Later(Duration),
     /// One is, for as long as the lock is held.
     Due(SessionLock),
-}
-
-/// Tells why it can't be seen whether a backup is due; the same only once until it could be seen again.
-fn tell_once(unseen: &mut Option<String>, error: &anyhow::Error) {
-    let words = format!("{error:#}");
-    if unseen.as_ref() != Some(&words) {
-        tracing::warn!("backup: whether one is due can't be seen, and is looked at again: {words}");
-        *unseen = Some(words);
-    }
 }
 
 /// How long to wait after the `failed`th failure in a row: not longer than backups are apart at first.
@@ -321,5 +314,26 @@ mod tests {
         for (schedule, failed, expected, why) in table {
             assert_eq!(pause(schedule, failed), expected, "{failed}: {why}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_is_a_failure() {
+        let keeper = Keeper {
+            settings: watch::Sender::default(),
+            facts: watch::Sender::default(),
+            panics: Panics::default(),
+        };
+        let mut begun = 0;
+        let working = keeper.go_on_after_panics(|| {
+            keeper.facts.send_modify(|facts| facts.running = true);
+            begun += 1;
+            let number = begun;
+            async move { assert_eq!(number, 3, "not yet") }
+        });
+        working.await;
+        let facts = keeper.facts.borrow().clone();
+        assert_eq!(facts.failures, 2);
+        let error = facts.last_error.unwrap();
+        assert!(error.contains("failed inside"), "{error}");
     }
 }

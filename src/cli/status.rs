@@ -246,10 +246,13 @@ fn backup(backup: Option<&Backup>) -> String {
         ),
         None => "none yet".to_owned(),
     };
-    let next = match backup.next {
+    let next = match (&backup.due_unknown, backup.next) {
         _ if backup.running => ", one is being made".to_owned(),
-        Some(next) => format!(", next {}", shown(next)),
-        None => String::new(),
+        (Some(unknown), _) => {
+            format!(", whether one is due can't be seen: {}", unknown.reason)
+        }
+        (None, Some(next)) => format!(", next {}", shown(next)),
+        (None, None) => String::new(),
     };
     let failed = match &backup.last_error {
         Some(error) => format!("; failed {} times: {error}", backup.failures),

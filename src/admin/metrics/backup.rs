@@ -12,10 +12,15 @@ pub(super) fn all(out: &mut Exposition, backup: Option<&Backup>) {
         "Backups that could not be made, verified or delivered.",
     );
     out.sample(&[], backup.failures);
+    out.family(
+        "unibody_backup_due_unknown",
+        "1 while the database does not tell whether a backup is due, so that none is made.",
+    );
+    out.sample(&[], u8::from(backup.due_unknown.is_some()));
     let Some(last) = &backup.last else { return };
     out.family(
         "unibody_backup_last_success_timestamp_seconds",
-        "When the last backup was whole, and verified unless backup.verify is false, in seconds since 1970.",
+        "When the last backup of those that [backup] asks for was whole, and verified unless backup.verify is false, in seconds since 1970.",
     );
     out.sample(&[], last.finished.unix_timestamp());
     out.family(

@@ -24,6 +24,19 @@ pub struct Backup {
     pub failures: u64,
     /// Why the last attempt failed; `None` when it went well.
     pub last_error: Option<String>,
+    /// That it can't be seen whether one is due, so none is made; `None` when it can.
+    #[serde(default)]
+    pub due_unknown: Option<DueUnknown>,
+}
+
+/// That the database can't be asked for the last backup.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DueUnknown {
+    /// Since when.
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+    /// Why not.
+    pub reason: String,
 }
 
 /// A backup that was made.
@@ -60,6 +73,10 @@ impl Backup {
             failures: facts.failures,
             // SECURITY: in it are words of backup.command, which knows passwords.
             last_error: facts.last_error.map(|error| redacted(&error, mask)),
+            due_unknown: facts.due_unknown.map(|unknown| DueUnknown {
+                since: unknown.since,
+                reason: redacted(&unknown.reason, mask),
+            }),
         }
     }
 }

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 pub(super) use self::backup::backup;
-pub use self::backup::{Backup, LastBackup};
+pub use self::backup::{Backup, DueUnknown, LastBackup};
 pub(super) use self::certificates::certificates;
 pub use self::certificates::{Certificate, Held};
 pub(super) use self::database::database;

@@ -68,6 +68,13 @@ fn backup(error: Option<&str>) -> Value {
     })
 }
 
+/// One that can't be seen to be due `since` then.
+fn unseen(since: &str) -> Value {
+    let mut backup = backup(None);
+    backup["due_unknown"] = json!({ "since": since, "reason": "permission denied" });
+    json!({ "backup": backup })
+}
+
 fn lost(last: &str, failing: Option<&str>) -> Value {
     json!({ "log": { "unread": 3, "unwritten": 7, "last": last, "failing": failing } })
 }
@@ -243,6 +250,26 @@ fn each_trouble_is_told_with_its_remedy_and_nothing_else_is() {
                 "again at 2026-06-01T03:15:00Z",
             )),
             "a backup failed",
+        ),
+        (
+            json!({ "backup": backup(Some("disk full")) }),
+            Some((Warning, "failed", "`unibody backup` (")),
+            "a named file would make nothing good",
+        ),
+        (
+            unseen("2026-05-31T23:44:00Z"),
+            Some((
+                Warning,
+                "since 2026-05-31T23:44:00Z whether one is due: permission denied",
+                "GRANT SELECT, INSERT, UPDATE ON last_backup",
+            )),
+            "for 16 minutes no backup could be made",
+        ),
+        (unseen("2026-05-31T23:46:00Z"), None, "PostgreSQL restarts"),
+        (
+            unseen("2026-06-02T00:00:00Z"),
+            Some((Warning, "since 2026-06-02", "unibody doctor")),
+            "and the clock was set back since",
         ),
         (
             json!({ "backup": backup(None) }),

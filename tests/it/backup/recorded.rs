@@ -7,7 +7,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use super::names;
-use super::scheduled::{look, status, until};
+use super::scheduled::{admin, look, sample, status, until};
 use crate::support::clock::Clock;
 use crate::support::database::TestDatabase;
 use crate::support::server::{PATIENCE, Setup};
@@ -33,6 +33,39 @@ async fn a_database_that_cannot_be_asked_is_no_backup_that_failed() {
     proxy.forward();
     let back = until(&server, |status| !status["last"].is_null()).await;
     assert_eq!(back["failures"], 0, "{back}\n{}", server.log());
+}
+
+#[tokio::test]
+async fn what_keeps_the_server_from_seeing_whether_one_is_due_is_told() {
+    let mut clock = Clock::new();
+    let database = TestDatabase::new();
+    database.execute("ALTER TABLE last_backup RENAME TO away");
+    let setup = Setup::new()
+        .admin()
+        .config("[backup]\nevery = \"1s\"\ndirectory = \"backups\"\nverify = false")
+        .database(&database.url);
+    let server = clock.for_server(setup).start();
+    let unseen = until(&server, |status| !status["due_unknown"].is_null()).await;
+    let reason = unseen["due_unknown"]["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("\"last_backup\" does not exist"),
+        "{reason}"
+    );
+    assert_eq!(unseen["failures"], 0, "none was tried");
+    let metrics = admin(&server, "/metrics").await;
+    assert!(sample(&metrics, "unibody_backup_due_unknown") > 0.5);
+    let told = "no backup is made";
+    let early = admin(&server, "/status").await;
+    assert!(!early.contains(told), "it may be a restart: {early}");
+    clock.set(Duration::minutes(16));
+    let late = admin(&server, "/status").await;
+    assert!(late.contains(told), "{late}");
+
+    database.execute("ALTER TABLE away RENAME TO last_backup");
+    let seen = until(&server, |status| !status["last"].is_null()).await;
+    assert!(seen["due_unknown"].is_null(), "{seen}");
+    let metrics = admin(&server, "/metrics").await;
+    assert!(sample(&metrics, "unibody_backup_due_unknown") < 0.5);
 }
 
 #[tokio::test]
