@@ -202,7 +202,7 @@ mod tests {
         assert_ne!(with_newest, NO_TIME_LIMIT);
         for lift in [NO_TIME_LIMIT, &with_newest] {
             for (limit, why) in limits {
-                let sql = format!("SET {limit} = '50ms'; BEGIN; {lift}");
+                let sql = format!("SET {limit} = '50s'; BEGIN; {lift}");
                 client.batch_execute(&sql).await.expect(why);
                 let row = client.query_one(&format!("SHOW {limit}"), &[]).await;
                 let within: String = row.unwrap().get(0);
@@ -211,7 +211,7 @@ mod tests {
                 client.batch_execute("COMMIT").await.unwrap();
                 let row = client.query_one(&format!("SHOW {limit}"), &[]).await;
                 let after: String = row.unwrap().get(0);
-                assert_eq!(after, "50ms", "{limit} is the session's again");
+                assert_eq!(after, "50s", "{limit} is the session's again");
                 client
                     .batch_execute(&format!("SET {limit} = 0"))
                     .await
