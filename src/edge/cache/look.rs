@@ -99,8 +99,10 @@ pub(super) fn will_do(stored: &Stored, wanted: &Wanted) -> bool {
 
 /// The upstream was asked for it after this request had begun, which is as good as an answer of its own. One
 /// that was only on its way then may not know of what this client has changed before.
+///
+/// SECURITY: not for those with credentials, whose own answer may be another.
 fn was_asked_meanwhile(stored: &Stored, wanted: &Wanted) -> bool {
-    stored.asked >= wanted.began
+    wanted.credentials.are_none() && stored.asked >= wanted.began
 }
 
 fn is_fresh_for(stored: &Stored, wanted: &Wanted) -> bool {

@@ -20,6 +20,12 @@ pub(super) struct Credentials {
     pub(super) has_cookies: bool,
 }
 
+impl Credentials {
+    pub(super) fn are_none(self) -> bool {
+        self == Self::default()
+    }
+}
+
 /// On which terms an answer is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Terms {
@@ -37,6 +43,13 @@ pub(super) struct Terms {
     pub(super) is_for_authorized: bool,
     /// What selects it besides its URL, in order.
     pub(super) vary: Vec<HeaderName>,
+}
+
+impl Terms {
+    /// Whether it may be given for a time without the upstream being asked first.
+    pub(super) fn stand_alone(&self) -> bool {
+        self.lifetime + self.while_revalidated > self.age
+    }
 }
 
 /// Why an answer is not kept.
@@ -87,7 +100,7 @@ pub(super) fn judge(
         lifetime(&control, headers, now)
     };
     // SECURITY: an app that says nothing may still answer each of its users in another way.
-    let may_assume = credentials == Credentials::default() && is_usually_cacheable(answer.status);
+    let may_assume = credentials.are_none() && is_usually_cacheable(answer.status);
     let (lifetime, is_assumed) = match (said, ttl) {
         (Some(said), _) => (said, false),
         (None, Some(ttl)) if may_assume => (ttl, true),
@@ -104,6 +117,11 @@ pub(super) fn judge(
         is_for_authorized,
         vary,
     };
+    // SECURITY: an app that has each use confirmed may answer each of its users in another way without
+    // saying `private`.
+    if !terms.stand_alone() && !credentials.are_none() {
+        return Err(refusal);
+    }
     let given_until = terms.lifetime + terms.while_revalidated.max(terms.if_error);
     let can_be_confirmed = headers.contains_key(ETAG) || headers.contains_key(LAST_MODIFIED);
     if given_until <= terms.age && !can_be_confirmed {

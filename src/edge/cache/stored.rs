@@ -74,10 +74,10 @@ impl Stored {
 
     /// Whether it is an answer to `wanted`, fresh or not.
     pub(super) fn answers(&self, wanted: &Wanted) -> bool {
-        let credentials = wanted.credentials;
-        let has_any = credentials.has_authorization || credentials.has_cookies;
-        (self.terms.is_for_authorized || !credentials.has_authorization)
-            && !(self.terms.is_assumed && has_any)
+        let (terms, credentials) = (&self.terms, wanted.credentials);
+        let is_for_one = terms.is_assumed || !terms.stand_alone();
+        (terms.is_for_authorized || !credentials.has_authorization)
+            && (credentials.are_none() || !is_for_one)
             && self.is_selected_by(wanted)
     }
 

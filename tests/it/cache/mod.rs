@@ -3,6 +3,7 @@
 mod coalescing;
 mod figures;
 mod origin;
+mod personal;
 mod purge;
 mod ready;
 mod rules;

@@ -81,7 +81,8 @@ impl Gate {
         self.0.1.notify_all();
     }
 
-    fn pass(&self) {
+    /// Waits until it is open.
+    pub fn pass(&self) {
         let closed = self.0.0.lock().unwrap();
         let passed = self.0.1.wait_timeout_while(closed, PATIENCE, |open| !*open);
         assert!(!passed.unwrap().1.timed_out(), "nobody opens the gate");

@@ -18,6 +18,8 @@ struct Case {
 
 const OK: &str = "200";
 const HOUR: &str = "200\r\nCache-Control: max-age=3600";
+/// Each use has to be confirmed.
+const CONFIRMED: &str = "200\r\nETag: \"a\"\r\nCache-Control: no-cache";
 
 /// A case whose two requests are alike.
 const fn case(
@@ -127,6 +129,11 @@ const CASES: &[Case] = &[
     asking("nor given", "t", ["", "Cookie: a"], OK, "miss"),
     asking("unless the route says that they don't matter", "i", ["Cookie: a", "Cookie: b"], OK, "hit"),
     asking("or the answer does", "t", ["Cookie: a", "Cookie: b"], HOUR, "hit"),
+    asking("what is confirmed each time, with cookies: not kept", "c", ["Cookie: a", "Cookie: a"], CONFIRMED, "bypass"),
+    asking("nor given", "c", ["", "Cookie: a"], CONFIRMED, "miss"),
+    asking("unless it may be given meanwhile (RFC 5861, 3)", "c", ["Cookie: a", "Cookie: b"], "200\r\nCache-Control: max-age=0, stale-while-revalidate=60", "stale"),
+    asking("or the route says that they don't matter", "i", ["Cookie: a", "Cookie: b"], CONFIRMED, "expired"),
+    asking("the same with Authorization", "c", ["Authorization: a", "Authorization: a"], "200\r\nETag: \"a\"\r\nCache-Control: max-age=0, must-revalidate", "bypass"),
     // What only the upstream can answer
     asking("conditions for upstreams (4.3.2)", "c", ["", "If-Match: \"x\""], HOUR, "bypass"),
     asking("conditions for upstreams (4.3.2)", "c", ["", "If-Unmodified-Since: Sun, 06 Nov 2094 08:49:37 GMT"], HOUR, "bypass"),
