@@ -89,36 +89,26 @@ fn is_worth_asking(cache: &Cache, wanted: &Wanted, session: &Session) -> bool {
         return true;
     }
     let stored = cache.store.find(wanted);
-    stored.is_some_and(|stored| is_fresh_for(&stored, wanted))
+    stored.is_some_and(|stored| will_do(&stored, wanted))
 }
 
-/// Whether `stored` answers `wanted` without anybody being asked, be it that somebody was meanwhile.
+/// Whether `stored` answers `wanted` without anybody being asked.
 pub(super) fn will_do(stored: &Stored, wanted: &Wanted) -> bool {
-    was_asked_meanwhile(stored, wanted) || is_fresh_for(stored, wanted)
-}
-
-/// The upstream was asked for it after this request had begun, which is as good as an answer of its own. One
-/// that was only on its way then may not know of what this client has changed before.
-///
-/// SECURITY: not for those with credentials, whose own answer may be another.
-fn was_asked_meanwhile(stored: &Stored, wanted: &Wanted) -> bool {
-    wanted.credentials.are_none() && stored.asked >= wanted.began
-}
-
-fn is_fresh_for(stored: &Stored, wanted: &Wanted) -> bool {
     !stored.remains().is_zero() && pleases(stored, wanted)
 }
 
-/// Whether `stored` is as fresh as the client asks for.
+/// Whether `stored` is as fresh as the client asks for. What the upstream was asked for after that is as good
+/// as an answer of its own.
 fn pleases(stored: &Stored, wanted: &Wanted) -> bool {
     let control = &wanted.control;
-    !control.no_cache
+    let is_as_asked = !control.no_cache
         && control
             .max_age
             .is_none_or(|max_age| stored.age() <= max_age)
         && control
             .min_fresh
-            .is_none_or(|least| stored.remains() >= least)
+            .is_none_or(|least| stored.remains() >= least);
+    is_as_asked || stored.asked >= wanted.began
 }
 
 impl Look {
@@ -134,9 +124,8 @@ impl Look {
         is_fresh: bool,
     ) -> Option<ForcedFreshness> {
         let (stored, wanted) = (Stored::behind(meta)?, self.wanted.as_ref()?);
-        if was_asked_meanwhile(stored, wanted) {
-            return (!is_fresh).then_some(ForcedFreshness::ForceFresh);
-        }
+        // SECURITY: what is not fresh stays so, though it was asked for after this request had begun: what each
+        // use has to confirm may be another for each client (RFC 9111, sections 4 and 5.2.2.4).
         let pleases = pleases(stored, wanted);
         self.is_expired = !is_fresh || !pleases;
         (!pleases).then_some(ForcedFreshness::ForceExpired)

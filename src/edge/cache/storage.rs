@@ -41,6 +41,10 @@ impl Cache {
             bytes.extend_from_slice(&length.to_be_bytes());
             bytes.extend_from_slice(value.unwrap_or_default());
         }
+        // Nor is there anything to wait for where each has to ask.
+        if self.is_each_ones_own(wanted) {
+            bytes.extend_from_slice(&Arc::as_ptr(wanted).addr().to_be_bytes());
+        }
         let mut key = CacheKey::new(bytes, "");
         key.extensions.insert(wanted.clone());
         key
@@ -134,12 +138,25 @@ impl CacheKeyLock for Cache {
         done
     }
 
+    /// Whoever waits for what each has to ask for asks now, all at once.
     fn release(&self, key: &CacheKey, permit: WritePermit, reason: LockStatus) {
+        let wanted: Option<&Arc<Wanted>> = key.extensions.get();
+        let is_in_vain = wanted.is_some_and(|wanted| self.is_each_ones_own(wanted));
+        let reason = match reason {
+            LockStatus::Done if is_in_vain => LockStatus::GiveUp,
+            reason => reason,
+        };
         self.asking.release(key, permit, reason);
     }
 }
 
 impl Cache {
+    /// Whether what is stored for `wanted` has to be confirmed at each use.
+    fn is_each_ones_own(&self, wanted: &Wanted) -> bool {
+        let stored = self.store.find(wanted);
+        stored.is_some_and(|stored| !stored.terms.stand_alone())
+    }
+
     fn has_come(&self, key: &CacheKey) -> bool {
         let wanted: Option<&Arc<Wanted>> = key.extensions.get();
         wanted.is_some_and(|wanted| {
@@ -203,6 +220,8 @@ mod tests {
         })
     }
 
+    const MINUTE: Duration = Duration::from_mins(1);
+
     fn bring(cache: &Cache, wanted: &Wanted, lifetime: Duration) {
         let head = ResponseHeader::build(StatusCode::OK, None).unwrap();
         let terms = Terms {
@@ -242,15 +261,32 @@ mod tests {
             panic!("somebody has to ask")
         };
         assert!(!cache.lock(&key, false).is_write(), "the others wait");
-        bring(cache, &early, Duration::ZERO);
+        bring(cache, &early, MINUTE);
         cache.release(&key, first, LockStatus::Done);
-        assert!(!asks(cache, &key), "it came meanwhile, however old it is");
+        assert!(!asks(cache, &key), "it came meanwhile");
+        assert!(!asks(cache, &cache.key_of(&request())), "it is fresh");
+    }
 
-        let late = request();
-        let key = cache.key_of(&late);
-        assert!(asks(cache, &key), "it came before, and is too old");
-        bring(cache, &early, Duration::from_mins(1));
-        let later = request();
-        assert!(!asks(cache, &cache.key_of(&later)), "it is fresh");
+    #[test]
+    fn what_each_use_has_to_confirm_is_waited_for_by_nobody() {
+        let cache = Cache::forever(1);
+        let first = request();
+        let key = cache.key_of(&first);
+        let Locked::Write(permit) = cache.lock(&key, false) else {
+            panic!("somebody has to ask")
+        };
+        let Locked::Read(waits) = cache.lock(&cache.key_of(&request()), false) else {
+            panic!("nobody knows yet what the first one gets")
+        };
+        bring(cache, &first, Duration::ZERO);
+        cache.release(&key, permit, LockStatus::Done);
+        assert_eq!(waits.lock_status(), LockStatus::GiveUp);
+
+        let both = [request(), request()];
+        let asking = both.each_ref().map(|wanted| {
+            let key = cache.key_of(wanted);
+            (cache.lock(&key, true), key)
+        });
+        assert!(asking.iter().all(|(locked, _)| locked.is_write()));
     }
 }

@@ -75,6 +75,11 @@ fn each_gets_a_page_of_his_own_however_many_ask_together() {
             "3.5 allows that it is kept",
         ),
         ("Authorization", must, "3.5 too"),
+        (
+            "X-Api-Key",
+            "no-cache",
+            "what nobody here knows to be a credential",
+        ),
     ] {
         let gate = Gate::default();
         let (asked, edge) = greeting(by, control, &gate);
