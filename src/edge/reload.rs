@@ -193,8 +193,10 @@ impl Running {
             ..
         } = next;
         let config = snapshot.config.clone();
+        let snapshot = Arc::new(snapshot);
         snapshot.keep_watch();
-        let before = self.edge.snapshot.swap(Arc::new(snapshot));
+        let before = self.edge.snapshot.swap(snapshot.clone());
+        before.leave_checks_to(&snapshot);
         if kept_connections(&before.config) != kept_connections(&config) {
             // Pingora's pool never changes its size, so this is another pool.
             let proxy = super::proxy_as(&config, &self.edge);

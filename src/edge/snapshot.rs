@@ -172,6 +172,17 @@ impl Snapshot {
         }
     }
 
+    /// Has the upstreams that `next` defines anew, or has no more, ask no more for health. Requests that
+    /// have begun keep them alive, a WebSocket for days.
+    pub(super) fn leave_checks_to(&self, next: &Self) {
+        for (name, upstream) in &self.upstreams {
+            let stays = next.upstreams.get(name);
+            if !stays.is_some_and(|same| Arc::ptr_eq(same, upstream)) {
+                upstream.end_checks();
+            }
+        }
+    }
+
     /// Where the requests of `route` go that are not answered here.
     pub(crate) fn forward(&self, route: Option<&PreparedRoute>) -> Option<&Forward> {
         match &self.destinations[route?.index()] {

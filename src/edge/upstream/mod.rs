@@ -30,6 +30,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
+use parking_lot::Mutex;
 use pingora_core::connectors::http::Connector;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
@@ -62,8 +63,10 @@ pub(crate) struct Upstream {
     troubles: ArcSwap<Vec<names::Trouble>>,
     /// Told that an address is not what it was.
     moved: Arc<Notify>,
-    /// What keeps watch; it ends with the upstream.
-    watch: OnceLock<JoinSet<()>>,
+    /// What looks names up; it ends with the upstream.
+    lookups: OnceLock<JoinSet<()>>,
+    /// What asks for health; it ends with the upstream, or [before](Self::end_checks).
+    checks: Mutex<JoinSet<()>>,
 }
 
 impl Upstream {
@@ -96,7 +99,8 @@ impl Upstream {
             turn: AtomicUsize::new(0),
             troubles: ArcSwap::default(),
             moved: Arc::new(Notify::new()),
-            watch: OnceLock::new(),
+            lookups: OnceLock::new(),
+            checks: Mutex::default(),
             config: config.clone(),
         }))
     }
@@ -105,16 +109,23 @@ impl Upstream {
     /// it changes nothing. Must be called within a tokio runtime. `connector` makes the connections
     /// of health checks.
     pub(crate) fn keep_watch(self: &Arc<Self>, connector: impl FnOnce() -> Arc<Connector>) {
-        self.watch.get_or_init(|| {
-            let mut watch = JoinSet::new();
+        self.lookups.get_or_init(|| {
+            let mut lookups = JoinSet::new();
             if !names::names(&self.config).is_empty() {
-                watch.spawn(names::keep_looking(Arc::downgrade(self)));
+                lookups.spawn(names::keep_looking(Arc::downgrade(self)));
             }
-            if self.config.health.is_some() {
-                watch.spawn(health::keep_asking(Arc::downgrade(self), connector()));
-            }
-            watch
+            lookups
         });
+        let mut checks = self.checks.lock();
+        if self.config.health.is_some() && checks.is_empty() {
+            checks.spawn(health::keep_asking(Arc::downgrade(self), connector()));
+        }
+    }
+
+    /// Asks for health no more: another upstream shares what is known of the servers, and asks them in
+    /// its own way. Names are looked up on: requests that have begun may still be sent elsewhere.
+    pub(crate) fn end_checks(&self) {
+        drop(std::mem::take(&mut *self.checks.lock()));
     }
 
     /// Where its servers are, as far as that is known.

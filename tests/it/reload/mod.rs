@@ -2,6 +2,7 @@
 
 mod carried;
 mod certificates;
+mod checks;
 mod command;
 mod database;
 mod growth;
