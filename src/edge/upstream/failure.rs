@@ -38,7 +38,7 @@ pub(crate) fn status_of(error: &Error) -> Option<StatusCode> {
 }
 
 /// Whether the connection itself has given up, as [`patience`](super::patience) and the system do.
-fn timed_out(error: &Error) -> bool {
+pub(super) fn timed_out(error: &Error) -> bool {
     io_error(error).is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
 }
 
@@ -49,7 +49,9 @@ fn is_malformed(error: &Error) -> bool {
 }
 
 fn io_error(error: &Error) -> Option<&io::Error> {
-    error.root_cause().downcast_ref()
+    let cause = error.root_cause();
+    let of_http2 = || cause.downcast_ref::<h2::Error>()?.get_io();
+    cause.downcast_ref().or_else(of_http2)
 }
 
 /// A failure for the log: its kind, where it happened, and its first cause. Each of Pingora's layers

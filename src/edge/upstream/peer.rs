@@ -127,10 +127,6 @@ impl Peers {
         }
         peer.options.read_timeout = Some(self.stream_timeout);
         if peer.options.alpn.get_min_http_version() == 2 {
-            // On a connection with other streams there is nothing to tell them apart by.
-            if events.is_none() {
-                return (peer, None);
-            }
             // Pingora would keep a connection with room for more, for a request that never comes.
             peer.options.max_h2_streams = 1;
         }

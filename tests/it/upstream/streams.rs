@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{access_line, forwarding_to};
+use crate::support::grpc::Grpc;
 use crate::support::handshake::Handshakes;
 use crate::support::http2::{Http2, read_to_end};
 use crate::support::raw::Raw;
@@ -93,6 +94,32 @@ fn the_head_of_a_stream_has_the_usual_time() {
         assert_eq!(answer.status, 504, "{request}");
         let line = access_line(&mut server, &answer);
         assert!(line.contains(" uhtt=\"-\" urt=\"0."), "{line}");
+    }
+}
+
+#[test]
+fn a_stream_over_http_2_has_the_same_times_whatever_asks_for_it() {
+    let grpc = Grpc::start();
+    let server = forwarding_to(&format!(
+        "[[upstream]]\nname = \"backend\"\nservers = [\"h2c://{}\"]\nread_timeout = \"500ms\"\n",
+        grpc.address
+    ));
+    for method in ["GET", "POST"] {
+        let ask = |path: &str| {
+            let mut raw = Raw::connect(server.http.unwrap());
+            raw.send(format!(
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\
+                 Content-Length: 0\r\n\r\n"
+            ));
+            raw
+        };
+        assert_eq!(ask("/wait").answer().status, 504, "{method}: its head");
+        let mut raw = ask("/events");
+        assert_eq!(raw.head().status, 200, "{method}");
+        let mut event = [0; 20];
+        raw.0.read_exact(&mut event).unwrap();
+        assert_eq!(&event, b"f\r\nid: 1\ndata: 1\n\n\r\n", "{method}");
+        assert!(raw.is_silent_for(Duration::from_millis(1500)), "{method}");
     }
 }
 
