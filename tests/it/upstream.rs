@@ -10,6 +10,7 @@ mod names;
 mod nginx;
 mod servers;
 mod several;
+mod slow_clients;
 mod streams;
 mod targets;
 mod tls;

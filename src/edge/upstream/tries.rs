@@ -18,6 +18,7 @@ use pingora_core::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_proxy::Session;
 
 use super::endpoint::Endpoint;
+use super::failure::timed_out;
 use super::{Told, Upstream};
 use crate::telemetry::Tally;
 
@@ -145,18 +146,20 @@ impl Tries {
             error.set_retry(false);
             return;
         }
-        if self.all.last().is_some_and(|last| last.answered.is_some()) {
-            // Of a WebSocket's end nobody knows who has wanted it.
-            if !session.as_downstream().was_upgraded() {
-                self.failed(error, false);
+        // It waits for a client that takes its time.
+        let is_patient =
+            !sent.is_whole && (*error.etype() == ErrorType::ReadTimedout || timed_out(error));
+        if is_patient {
+            if let Some(last) = self.all.last_mut() {
+                last.finish();
             }
             error.set_retry(false);
             return;
         }
-        // It waits for a client that takes its time.
-        if *error.etype() == ErrorType::ReadTimedout && !sent.is_whole {
-            if let Some(last) = self.all.last_mut() {
-                last.finish();
+        if self.all.last().is_some_and(|last| last.answered.is_some()) {
+            // Of a WebSocket's end nobody knows who has wanted it.
+            if !session.as_downstream().was_upgraded() {
+                self.failed(error, false);
             }
             error.set_retry(false);
             return;
