@@ -1,11 +1,13 @@
 //! Asking servers whether they are well, one task for each upstream.
 //!
 //! The question goes the way of requests: the same protocol, the same trust, a connection of its own.
+//! Only an upstream of the configuration in force asks ([`end_checks`](Upstream::end_checks)).
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use http::{Method, Uri, Version, header};
 use pingora_core::connectors::http::Connector;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -20,27 +22,52 @@ const USER_AGENT: &str = concat!("unibody/", env!("CARGO_PKG_VERSION"), " (healt
 
 /// Asks every endpoint at every interval, for as long as there is an upstream.
 pub(super) async fn keep_asking(upstream: Weak<Upstream>, connector: Arc<Connector>) {
-    let check = upstream
-        .upgrade()
-        .and_then(|upstream| upstream.config.health.clone());
-    let Some(check) = check else { return };
+    let config = upstream.upgrade().map(|upstream| upstream.config.clone());
+    let Some(config) = config else { return };
+    let ask = move |endpoint: Arc<Endpoint>| {
+        let (connector, config) = (connector.clone(), config.clone());
+        async move { ask(&connector, &config, &endpoint).await }
+    };
+    keep_asking_by(ask, upstream).await;
+}
+
+/// With `ask` for each question; an answer that takes its time holds up no other.
+async fn keep_asking_by<A: Future<Output = Result<(), String>>>(
+    ask: impl Fn(Arc<Endpoint>) -> A,
+    upstream: Weak<Upstream>,
+) {
+    let config = upstream.upgrade().map(|upstream| upstream.config.clone());
+    let Some(config) = config else { return };
+    let Some(check) = &config.health else { return };
     let mut ticks = interval(check.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Whoever owes an answer is asked again once that is there, or too late.
+    let mut asked: Vec<Arc<Endpoint>> = Vec::new();
+    let mut running = FuturesUnordered::new();
     loop {
-        ticks.tick().await;
-        let Some(upstream) = upstream.upgrade() else {
-            return;
-        };
-        let endpoints = upstream.endpoints.load_full();
-        let asked = endpoints.all.iter().map(|endpoint| async {
-            let outcome =
-                match timeout(check.timeout, ask(&connector, &upstream.config, endpoint)).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => Err(format!("no answer within {:?}", check.timeout)),
+        tokio::select! {
+            Some((endpoint, outcome)) = running.next() => {
+                asked.retain(|other| !Arc::ptr_eq(other, &endpoint));
+                judge(&config.name, check, &endpoint, outcome);
+            }
+            _ = ticks.tick() => {
+                let Some(upstream) = upstream.upgrade() else {
+                    return;
                 };
-            judge(&upstream.config.name, &check, endpoint, outcome);
-        });
-        join_all(asked).await;
+                for endpoint in &upstream.endpoints.load().all {
+                    if asked.iter().any(|other| Arc::ptr_eq(other, endpoint)) {
+                        continue;
+                    }
+                    asked.push(endpoint.clone());
+                    let (endpoint, within) = (endpoint.clone(), check.timeout);
+                    let answer = timeout(within, ask(endpoint.clone()));
+                    running.push(async move {
+                        let late = |_| Err(format!("no answer within {within:?}"));
+                        (endpoint, answer.await.unwrap_or_else(late))
+                    });
+                }
+            }
+        }
     }
 }
 
@@ -143,11 +170,48 @@ fn judge(upstream: &str, check: &HealthCheck, endpoint: &Endpoint, outcome: Resu
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::path::Path;
     use std::time::Duration;
 
+    use super::super::Condition;
     use super::super::endpoint::tests::endpoint;
     use super::*;
-    use crate::config::ExpectedStatus;
+    use crate::config::{Environment, ExpectedStatus, parse};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_owes_an_answer_holds_up_no_other() {
+        let text = "[[upstream]]\nname = \"a\"\nservers = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n\
+            [upstream.health]\npath = \"/\"\ninterval = \"1s\"\ntimeout = \"5s\"";
+        let config = parse(text, Path::new("/"), &Environment::empty()).unwrap();
+        let upstream = Upstream::following(&config.upstreams["a"], None).unwrap();
+        let asked = [Cell::new(0), Cell::new(0)];
+        let ask = |endpoint: Arc<Endpoint>| {
+            let count = &asked[endpoint.server];
+            count.set(count.get() + 1);
+            async move {
+                if endpoint.server == 0 {
+                    std::future::pending::<()>().await;
+                }
+                Ok(())
+            }
+        };
+        let asking = keep_asking_by(ask, Arc::downgrade(&upstream));
+        let twenty = timeout(Duration::from_millis(20_500), asking).await;
+        assert!(
+            twenty.is_err(),
+            "it asks for as long as there is an upstream"
+        );
+        assert_eq!(asked[1].get(), 21, "at every second");
+        // Its time is over at just the moment at which all are asked.
+        let silent = asked[0].get();
+        assert!((4..=5).contains(&silent), "{silent}: when its time is over");
+        let conditions = upstream.facts().into_iter().map(|facts| facts.condition);
+        assert_eq!(
+            conditions.collect::<Vec<_>>(),
+            [Condition::Unhealthy, Condition::Up]
+        );
+    }
 
     #[test]
     fn a_belief_changes_after_enough_answers_in_a_row() {

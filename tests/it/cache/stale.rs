@@ -93,6 +93,19 @@ fn who_may_get_an_answer_of_his_own_renews_for_himself() {
     );
 }
 
+/// By its own word anybody may have it for a time, which makes it nobody's own.
+#[test]
+fn what_may_be_given_meanwhile_is_kept_of_those_with_cookies_too() {
+    let origin = Origin::start();
+    let edge = origin.edge("", "");
+    origin.say("/c/x", [Answer::new(STALE, "old")]);
+    for (cookie, expected) in [("a", "miss"), ("b", "stale")] {
+        let answer = send(&edge, "GET", "/c/x", &format!("Cookie: {cookie}"));
+        let text = answer.text();
+        assert_eq!((outcome(&answer), text.as_str()), (expected, "old"));
+    }
+}
+
 #[test]
 fn a_confirmation_in_the_background_renews_it_too() {
     let origin = Origin::start();
