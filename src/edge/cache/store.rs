@@ -39,12 +39,17 @@ struct Kept {
 impl Store {
     /// The latest answer to `wanted`, fresh or not.
     pub(super) fn find(&self, wanted: &Wanted) -> Option<Arc<Stored>> {
-        let kept = self.kept.read();
-        let mut answers = kept.answers.get(&wanted.key)?.iter();
-        let found = answers.find(|stored| stored.answers(wanted))?.clone();
+        let found = self.glance(wanted)?;
         // Asking is what counts as use.
         let _ = found.freshness.is_fresh();
         Some(found)
+    }
+
+    /// The same, which is no use of it.
+    pub(super) fn glance(&self, wanted: &Wanted) -> Option<Arc<Stored>> {
+        let kept = self.kept.read();
+        let mut answers = kept.answers.get(&wanted.key)?.iter();
+        answers.find(|stored| stored.answers(wanted)).cloned()
     }
 
     /// What tells requests for the URL of `wanted` apart, as far as that is known.

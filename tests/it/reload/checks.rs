@@ -29,7 +29,7 @@ fn checks_of_a_configuration_that_is_gone_end_though_its_requests_go_on() {
     let health = "[upstream.health]\npath = \"/wrong\"\ninterval = \"50ms\"";
     let route = "[[route]]\npath = \"/\"\nupstream = \"backend\"\n";
     let mut server = site("", &format!("{}{route}", upstream.table(health)));
-    server.wait_for_line("unhealthy");
+    server.line_with("unhealthy");
     let mut socket = Raw::connect(server.http.unwrap());
     socket.send(
         "GET /socket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\

@@ -118,7 +118,7 @@ fn a_stream_over_http_2_has_the_same_times_whatever_asks_for_it() {
         assert_eq!(raw.head().status, 200, "{method}");
         let mut event = [0; 20];
         raw.0.read_exact(&mut event).unwrap();
-        assert_eq!(&event, b"f\r\nid: 1\ndata: 1\n\n\r\n", "{method}");
+        assert_eq!(&event, b"F\r\nid: 1\ndata: 1\n\n\r\n", "{method}");
         assert!(raw.is_silent_for(Duration::from_millis(1500)), "{method}");
     }
 }
