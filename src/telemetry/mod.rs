@@ -41,10 +41,18 @@ pub use tally::Tally;
 use lines::Lines;
 use traces::{OfSampledRequests, Spans};
 
-/// `text` of somebody else's, without what must not be seen: for whoever shows it beside the log.
+/// `text` of somebody else's, or with words of somebody else's in it, without what must not be seen: for
+/// whoever shows it beside the log.
 #[must_use]
 pub fn redacted(text: &str, mask: &Mask) -> String {
     redaction::redact(text, mask, LogFormat::Text).into_owned()
+}
+
+/// `mistakes` of a configuration, as [`Mistakes`](crate::config::Mistakes) shows them, without what must not
+/// be seen.
+#[must_use]
+pub fn redacted_mistakes(mistakes: &str, mask: &Mask) -> String {
+    redaction::redact_mistakes(mistakes, mask).into_owned()
 }
 
 /// Sends `tracing` events, and those of libraries that use `log`, to `output`.
