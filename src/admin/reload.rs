@@ -12,6 +12,8 @@ use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Subject;
+use crate::config::Mask;
+use crate::telemetry::{redacted, redacted_mistakes};
 
 /// Where it is asked for.
 pub const PATH: &str = "/reload";
@@ -139,5 +141,45 @@ pub(super) async fn answer(
         Outcome::Mistaken(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Outcome::Failed(_) => StatusCode::CONFLICT,
     };
+    let outcome = without_secrets(outcome, &subject.config.log.mask);
     (status, Json(outcome)).into_response()
+}
+
+/// SECURITY: what can't be had is told in the words of a library, or of PostgreSQL.
+fn without_secrets(outcome: Outcome, mask: &Mask) -> Outcome {
+    match outcome {
+        Outcome::Mistaken(mistakes) => Outcome::Mistaken(redacted_mistakes(&mistakes, mask)),
+        Outcome::Failed(why) => Outcome::Failed(redacted(&why, mask)),
+        reloaded @ Outcome::Reloaded { .. } => reloaded,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_tells_what_is_wrong_and_no_secret() {
+        let mask = Mask::new(["token".to_owned()]);
+        for (outcome, told) in [
+            (
+                Outcome::Failed("the CA said {'token': 's'}".to_owned()),
+                Outcome::Failed("the CA said {'token': '***'}".to_owned()),
+            ),
+            (
+                Outcome::Mistaken(
+                    "c.toml:1: route.redirect = \"htp://a/?token=s\": must be a URL\n\
+                     c.toml:2: acme.token: unknown key"
+                        .to_owned(),
+                ),
+                Outcome::Mistaken(
+                    "c.toml:1: route.redirect = \"htp://a/?token=***\": must be a URL\n\
+                     c.toml:2: acme.token: unknown key"
+                        .to_owned(),
+                ),
+            ),
+        ] {
+            assert_eq!(without_secrets(outcome, &mask), told);
+        }
+    }
 }

@@ -12,6 +12,7 @@ use super::Subject;
 use super::status::shown;
 use crate::certificates::Renewed;
 use crate::certificates::acme::Wish;
+use crate::telemetry::redacted;
 
 /// Where it is asked for.
 pub const PATH: &str = "/certificates/renew";
@@ -70,5 +71,7 @@ pub(super) async fn answer(
         ),
         Renewed::NotOurs(words) => (StatusCode::CONFLICT, format!("{host}: {words}")),
     };
+    // SECURITY: the CA's words may quote a secret.
+    let message = redacted(&message, &subject.config.log.mask);
     (status, Json(Outcome { message })).into_response()
 }

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Subject;
 use crate::handover::Program;
+use crate::telemetry::redacted;
 
 /// Where it is asked for.
 pub const PATH: &str = "/upgrade";
@@ -111,7 +112,11 @@ pub(super) async fn answer(
             );
             told(StatusCode::OK, message, Some(new))
         }
-        Ok(Err(reason)) => told(StatusCode::BAD_GATEWAY, reason, None),
+        Ok(Err(reason)) => {
+            // SECURITY: the new process may have said it in the words of others.
+            let reason = redacted(&reason, &subject.config.log.mask);
+            told(StatusCode::BAD_GATEWAY, reason, None)
+        }
         Err(_) => {
             let message =
                 "the server was stopped, or another process has taken over meanwhile".to_owned();

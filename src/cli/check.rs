@@ -9,6 +9,7 @@ use crate::certificates::Certificates;
 use crate::certificates::acme::inspect;
 use crate::config::{Acme, Config, Database as Settings, Secret, TlsMode, UpstreamServer};
 use crate::database::{Database, embedded};
+use crate::telemetry::redacted;
 
 pub(super) const HELP: &str = "\
 Exit status 78 when the configuration is wrong, 1 when something it names is.
@@ -47,7 +48,8 @@ pub(super) fn run(config: Option<&Path>, arguments: &Arguments) -> Outcome {
         return Ok(());
     }
     for wrong in wrong {
-        eprintln!("unibody: {wrong:#}");
+        let words = format!("unibody: {wrong:#}");
+        eprintln!("{}", redacted(&words, &config.log.mask));
     }
     Err(Failure::Reported)
 }

@@ -38,7 +38,7 @@ fn hash(password: &str) -> anyhow::Result<String> {
     }
     let hash: PasswordHash = Argon2::default()
         .hash_password(password.as_bytes())
-        .map_err(|error| anyhow!("cannot hash the password: {error}"))?;
+        .map_err(|error| anyhow!("the password cannot be hashed: {error}"))?;
     Ok(hash.to_string())
 }
 

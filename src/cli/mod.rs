@@ -29,8 +29,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, Environment};
-use crate::telemetry::last_words;
+use crate::config::{Config, Environment, Mask};
+use crate::telemetry::{last_words, redacted, redacted_mistakes};
 
 /// Bad configuration (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
@@ -150,11 +150,12 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Config(mistakes)) => {
-            last_words(&mistakes);
+            last_words(&redacted_mistakes(&mistakes, &mask(config)));
             ExitCode::from(EXIT_CONFIG)
         }
         Err(Failure::Other(error)) => {
-            last_words(&format!("unibody: {error:#}"));
+            let words = format!("unibody: {error:#}");
+            last_words(&redacted(&words, &mask(config)));
             ExitCode::FAILURE
         }
         Err(Failure::Reported) => ExitCode::FAILURE,
@@ -171,6 +172,13 @@ fn load(named: Option<&Path>) -> Result<Config, Failure> {
 fn load_admin(named: Option<&Path>) -> Result<Option<SocketAddr>, Failure> {
     crate::config::load_admin(named, &Environment::process())
         .map_err(|mistakes| Failure::Config(mistakes.to_string()))
+}
+
+/// What must not be seen in what a command says at its end.
+///
+/// SECURITY: an error may quote the words of others: of a command of the user's, of a CA, of PostgreSQL.
+fn mask(named: Option<&Path>) -> Mask {
+    crate::config::load_mask(named, &Environment::process())
 }
 
 /// The runtime of commands that do one thing and end.

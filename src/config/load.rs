@@ -11,7 +11,7 @@ use super::environment::Environment;
 use super::mistakes::Mistakes;
 use super::node::one_line;
 use super::reader::{Reader, Section};
-use super::{Config, Reach, file, reach};
+use super::{Config, Mask, Reach, file, log, reach};
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "config.toml";
@@ -54,6 +54,19 @@ pub fn load_admin(
 /// As [`load_admin`].
 pub fn load_reach(named: Option<&Path>, environment: &Environment) -> Result<Reach, Mistakes> {
     Source::named_or_default(named)?.part(environment, reach::REACH, reach::reach)
+}
+
+/// Reads `log.mask`, as [`load_admin`] reads its key. Where that can't be, what is said of it must not show
+/// secrets either: then it is the default.
+#[must_use]
+pub fn load_mask(named: Option<&Path>, environment: &Environment) -> Mask {
+    let read =
+        |source: Source| source.part(environment, log::MASK, |root| log::mask(&root.table("log")));
+    let nothing = || Source::empty(Path::new("."));
+    Source::named_or_default(named)
+        .and_then(read)
+        .or_else(|_| read(nothing()))
+        .expect("an empty file has no mistake")
 }
 
 /// Reads `text` as the configuration file of the directory `dir`.
@@ -107,6 +120,15 @@ impl Source {
         Ok(Self { text, name, dir })
     }
 
+    /// An empty file in `dir`.
+    fn empty(dir: &Path) -> Self {
+        Self {
+            text: String::new(),
+            name: DEFAULT_FILE.to_owned(),
+            dir: dir.to_owned(),
+        }
+    }
+
     fn named_or_default(named: Option<&Path>) -> Result<Self, Mistakes> {
         let default = Path::new(DEFAULT_FILE);
         match named {
@@ -116,11 +138,7 @@ impl Source {
                 .symlink_metadata()
                 .is_err_and(|error| error.kind() == ErrorKind::NotFound) =>
             {
-                Ok(Self {
-                    text: String::new(),
-                    name: DEFAULT_FILE.to_owned(),
-                    dir: directory_of(default),
-                })
+                Ok(Self::empty(&directory_of(default)))
             }
             None => Self::read(default),
         }

@@ -38,6 +38,9 @@ pub enum AccessFormat {
     Off,
 }
 
+/// The keys that [`mask`] reads, and the tables on their way.
+pub(super) const MASK: &[&str] = &["log", "mask"];
+
 /// Reads `[log]`.
 pub(super) fn log(section: &Section<'_>) -> Log {
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
@@ -46,16 +49,21 @@ pub(super) fn log(section: &Section<'_>) -> Log {
         ("json", AccessFormat::Json),
         ("off", AccessFormat::Off),
     ];
-    let name = |text: &str| match text {
-        "" => Err("must name a header or query parameter"),
-        text => Ok(text.to_owned()),
-    };
     Log {
         level: section.value("level", text(parse_log_level)),
         format: section.value("format", choice(&formats)),
         access: section.value("access", choice(&access)),
-        mask: Mask::new(section.value("mask", list(text(name)))),
+        mask: mask(section),
     }
+}
+
+/// Reads `log.mask`.
+pub(super) fn mask(section: &Section<'_>) -> Mask {
+    let name = |text: &str| match text {
+        "" => Err("must name a header or query parameter"),
+        text => Ok(text.to_owned()),
+    };
+    Mask::new(section.value("mask", list(text(name))))
 }
 
 /// Prints it.

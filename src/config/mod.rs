@@ -56,7 +56,7 @@ pub use compression::{Coding, Compression};
 pub use database::Database;
 pub use environment::Environment;
 pub use error_pages::ErrorPages;
-pub use load::{DEFAULT_FILE, load, load_admin, load_or_default, load_reach, parse};
+pub use load::{DEFAULT_FILE, load, load_admin, load_mask, load_or_default, load_reach, parse};
 pub use log::{AccessFormat, Log, LogFormat};
 pub use mistakes::{Mistake, Mistakes};
 pub use policy::{Account, Cors, LimitKey, Origins, PasswordHash, Rate, RateLimit, RoutePolicy};

@@ -2,6 +2,9 @@
 
 use serde::Serialize;
 
+use crate::config::Mask;
+use crate::telemetry::redacted;
+
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,6 +57,15 @@ impl Finding {
     pub(super) fn of_message(grade: Grade, message: &str, otherwise: &str) -> Self {
         let (what, remedy) = message.rsplit_once("; ").unwrap_or((message, otherwise));
         Self::graded(grade, what, remedy)
+    }
+
+    /// The same, as far as it may be seen.
+    pub(super) fn without_secrets(self, mask: &Mask) -> Self {
+        Self {
+            grade: self.grade,
+            what: redacted(&self.what, mask),
+            remedy: self.remedy.map(|remedy| redacted(&remedy, mask)),
+        }
     }
 
     /// The line, with the word for its grade in colour if `colour`.

@@ -1,7 +1,9 @@
 //! What commands read that ask the running server.
 
 use crate::config::tests::site;
-use crate::config::{Config, Environment, Reach, load_admin, load_or_default, load_reach};
+use crate::config::{
+    Config, Environment, Reach, load_admin, load_mask, load_or_default, load_reach,
+};
 
 /// `text` as a file, with what is wrong in one place only.
 fn file(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
@@ -75,6 +77,32 @@ fn where_the_address_itself_is_in_doubt_every_mistake_is_told() {
         assert!(told.to_string().contains(expected), "{why}: {told}");
         assert_eq!(told, strict, "{why}");
     }
+}
+
+#[test]
+fn what_is_hidden_is_known_whatever_the_file_is_like() {
+    let usual = Config::default_for(site().path()).log.mask;
+    for (text, expected, why) in [
+        ("[log]\nmask = [\"X-Mine\"]", Some("x-mine"), "all is well"),
+        (
+            "[log]\nmask = [\"X-Mine\"]\nlevel = 5\n[sevrices]\na = 1",
+            Some("x-mine"),
+            "mistakes elsewhere",
+        ),
+        ("[log]\nmask = 5", None, "a mistake in it"),
+        ("[log]\nmask = [\"X-Mine", None, "no TOML"),
+        ("[log\nmask = [\"X-Mine\"]", None, "lost with its heading"),
+        ("", None, "the default"),
+    ] {
+        let (_site, path) = file(text);
+        let mask = load_mask(Some(&path), &Environment::empty());
+        match expected {
+            Some(name) => assert_eq!(mask.names(), [name], "{why}"),
+            None => assert_eq!(mask, usual, "{why}"),
+        }
+    }
+    let nowhere = site().path().join("nowhere.toml");
+    assert_eq!(load_mask(Some(&nowhere), &Environment::empty()), usual);
 }
 
 #[test]

@@ -4,3 +4,4 @@ mod level;
 mod probes;
 mod requests;
 mod secrets;
+mod words;

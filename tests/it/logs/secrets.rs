@@ -18,7 +18,7 @@ const SENT: &str = "s3cr3t-7Hq";
 /// What an upstream sends back.
 const SET: &str = "s3t-c00k1e";
 /// What the configuration has.
-const KEPT: &str = "k3pt-9Zx";
+pub(super) const KEPT: &str = "k3pt-9Zx";
 
 /// Everything that libraries would say, the most talkative among them by name.
 const TRACE: &str =
@@ -62,7 +62,7 @@ fn forms(secret: &str) -> Vec<String> {
     ]
 }
 
-fn assert_hidden(secret: &str, text: &str, place: &str) {
+pub(super) fn assert_hidden(secret: &str, text: &str, place: &str) {
     for form in forms(secret) {
         let found: Vec<_> = text.lines().filter(|line| line.contains(&form)).collect();
         assert!(found.is_empty(), "{form} in {place}:\n{}", found.join("\n"));
