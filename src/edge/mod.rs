@@ -218,7 +218,7 @@ pub fn prepare(
         connections: Connections::within(open_files::allowed()),
         access_log: AccessLog(output.clone()),
         measures,
-        panics: Panics::default(),
+        panics: Panics::forever(),
         cache: cache::Cache::forever(config.server.workers),
         traces: Tracer::start(config)?,
     });

@@ -163,6 +163,23 @@ fn each_is_counted_and_named_and_the_client_never_takes_a_part_for_the_whole() {
     }
 }
 
+#[test]
+fn of_many_the_log_names_the_first_few_and_all_are_counted() {
+    events::listen();
+    let edge = edge(&Arc::default());
+    let mut raw = Raw::connect(edge.http);
+    let ids = std::iter::repeat_with(|| {
+        raw.send("GET /handler HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let answer = raw.answer();
+        assert_eq!(answer.status, 500);
+        answer.header("x-request-id").unwrap().to_owned()
+    });
+    let ids: Vec<_> = ids.take(12).collect();
+    let named = ids.iter().filter(|id| !events::lines_with(id).is_empty());
+    assert_eq!(named.count(), 10);
+    assert_eq!(edge.figures().panics(), 12);
+}
+
 #[tokio::test]
 async fn other_streams_of_the_connection_go_on() {
     let go_on = Arc::new(Notify::new());
