@@ -12,6 +12,10 @@ use tracing_subscriber::registry::LookupSpan;
 use super::{journal, redaction, request};
 use crate::config::{LogFormat, Mask};
 
+/// The fields that are added where an event does not have them itself.
+const TRACE_ID: &str = "trace_id";
+const REQUEST_ID: &str = "request_id";
+
 /// The lines of `format`, completed.
 pub(super) struct Lines<F> {
     inner: F,
@@ -48,12 +52,19 @@ where
         let mut line = String::with_capacity(256);
         self.inner
             .format_event(context, Writer::new(&mut line), event)?;
+        // Not what the line says is asked: a client can have it say anything.
+        let fields = event.metadata().fields();
+        let is_told = |name: &str| fields.field(name).is_some();
         request::with_id(|id, traced| {
-            if let Some(traced) = traced {
+            if let Some(traced) = traced
+                && !is_told(TRACE_ID)
+            {
                 let trace = traced.trace().to_string();
-                add(&mut line, "trace_id", &trace, self.format);
+                add(&mut line, TRACE_ID, &trace, self.format);
             }
-            add(&mut line, "request_id", id, self.format);
+            if !is_told(REQUEST_ID) {
+                add(&mut line, REQUEST_ID, id, self.format);
+            }
         });
         if self.marked {
             writer.write_str(journal::mark(*event.metadata().level()))?;
@@ -62,11 +73,8 @@ where
     }
 }
 
-/// Puts `field` at the end of `line`, unless the event itself has told it.
+/// Puts `field` at the end of `line`.
 fn add(line: &mut String, field: &str, id: &str, format: LogFormat) {
-    if line.contains(field) {
-        return;
-    }
     let kept = line.trim_end_matches('\n');
     // Ids are made of or checked for characters that need no escape anywhere.
     match format {
@@ -85,30 +93,101 @@ fn add(line: &mut String, field: &str, id: &str, format: LogFormat) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use parking_lot::Mutex;
+    use tracing::instrument::WithSubscriber;
+    use tracing_subscriber::fmt::format::{DefaultFields, JsonFields};
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::{Layer, Registry};
+
     use super::*;
 
-    #[test]
-    fn the_id_is_a_field_like_any_other() {
-        for (format, line, told) in [
+    #[derive(Clone, Default)]
+    struct Heard(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Heard {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines of what `say` says while it answers the request `abc`.
+    async fn heard(format: LogFormat, say: fn()) -> String {
+        let heard = Heard::default();
+        let mask = Arc::default();
+        let to = heard.clone();
+        let layer = tracing_subscriber::fmt::layer().with_writer(move || to.clone());
+        let plain = tracing_subscriber::fmt::format().without_time();
+        let layer: Box<dyn Layer<Registry> + Send + Sync> = match format {
+            LogFormat::Text => {
+                let lines = plain.with_target(false).with_ansi(false);
+                let lines = Lines::new(lines, format, mask, false);
+                let fields = DefaultFields::new();
+                layer.fmt_fields(fields).event_format(lines).boxed()
+            }
+            LogFormat::Json => {
+                let lines = plain.with_target(false).json().flatten_event(true);
+                let lines = Lines::new(lines, format, mask, false);
+                let fields = JsonFields::new();
+                layer.fmt_fields(fields).event_format(lines).boxed()
+            }
+        };
+        let answering = async {
+            request::begin("abc", None);
+            say();
+        };
+        request::scope(answering)
+            .with_subscriber(Registry::default().with(layer))
+            .await;
+        let said = heard.0.lock().clone();
+        String::from_utf8(said).unwrap().trim_start().to_owned()
+    }
+
+    #[tokio::test]
+    async fn every_line_has_the_id_once() {
+        let something: fn() = || tracing::info!(a = 1, "something");
+        let of_another: fn() = || tracing::info!(request_id = "xyz", "something");
+        let echo: fn() = || tracing::info!(uri = "/?request_id=x&trace_id=y", "something");
+        for (format, say, told, why) in [
             (
                 LogFormat::Text,
-                "INFO something a=1\n",
+                something,
                 "INFO something a=1 request_id=abc\n",
-            ),
-            (
-                LogFormat::Text,
-                "INFO something request_id=xyz\n",
-                "INFO something request_id=xyz\n",
+                "a field like any other",
             ),
             (
                 LogFormat::Json,
-                "{\"message\":\"something\"}\n",
-                "{\"message\":\"something\",\"request_id\":\"abc\"}\n",
+                something,
+                r#"{"level":"INFO","message":"something","a":1,"request_id":"abc"}"#,
+                "in JSON, too",
+            ),
+            (
+                LogFormat::Text,
+                of_another,
+                "INFO something request_id=\"xyz\"\n",
+                "the event has told it itself",
+            ),
+            (
+                LogFormat::Text,
+                echo,
+                "INFO something uri=\"/?request_id=x&trace_id=y\" request_id=abc\n",
+                "what a client has sent is no id",
+            ),
+            (
+                LogFormat::Json,
+                echo,
+                r#"{"level":"INFO","message":"something","uri":"/?request_id=x&trace_id=y","request_id":"abc"}"#,
+                "in JSON, too",
             ),
         ] {
-            let mut line = line.to_owned();
-            add(&mut line, "request_id", "abc", format);
-            assert_eq!(line, told);
+            let line = heard(format, say).await;
+            assert_eq!(line.trim_end(), told.trim_end(), "{why}");
         }
     }
 }
