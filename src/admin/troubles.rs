@@ -93,7 +93,7 @@ fn failures(status: &Status) -> Option<Trouble> {
             "{failed} of {} requests of the last minute failed with 5xx, most of them at {host}{} ({})",
             minute.requests, worst.path, worst.action
         ),
-        "look for these answers in the log: each has its request id, and the reason stands in the line before with the same id",
+        "look for the reasons in the log: each stands under the request id that the access log has of that answer; of each kind the first ten a minute have a line, and the others one together, `in the last minute … more`, with an example",
     ))
 }
 
@@ -225,16 +225,18 @@ fn limits(status: &Status) -> Vec<Trouble> {
     let limits = [
         (
             "connections",
+            "new clients are turned away",
             Some((connections.open, connections.max)),
             "raise server.max_connections (and the limit of open files: `unibody doctor`), or find out who opens them: the access log names the clients",
         ),
         (
             "files",
+            "new clients wait until some are closed",
             files,
             "raise the limit (LimitNOFILE in systemd, `ulimits` in Compose): `unibody doctor` says how far",
         ),
     ];
-    let near = limits.into_iter().filter_map(|(things, of, remedy)| {
+    let near = limits.into_iter().filter_map(|(things, then, of, remedy)| {
         let (open, most) = of?;
         // A limit of nothing is one that an older server doesn't tell.
         let is_near = most > 0 && open.saturating_mul(NEARLY.1) >= most.saturating_mul(NEARLY.0);
@@ -242,10 +244,7 @@ fn limits(status: &Status) -> Vec<Trouble> {
             if open < most {
                 warning(format!("{open} of {most} {things} are open"), remedy)
             } else {
-                broken(
-                    format!("all {most} {things} are open: new clients are turned away"),
-                    remedy,
-                )
+                broken(format!("all {most} {things} are open: {then}"), remedy)
             }
         })
     });

@@ -295,7 +295,11 @@ fn each_trouble_is_told_with_its_remedy_and_nothing_else_is() {
         ),
         (
             json!({ "connections": { "open": 100, "max": 100 } }),
-            Some((Broken, "all 100 connections", "server.max_connections")),
+            Some((
+                Broken,
+                "all 100 connections are open: new clients are turned away",
+                "server.max_connections",
+            )),
             "full",
         ),
         (
@@ -307,6 +311,15 @@ fn each_trouble_is_told_with_its_remedy_and_nothing_else_is() {
             json!({ "process": { "open_files": 95, "max_open_files": 100 } }),
             Some((Warning, "95 of 100 files", "LimitNOFILE")),
             "few files are left",
+        ),
+        (
+            json!({ "process": { "open_files": 100, "max_open_files": 100 } }),
+            Some((
+                Broken,
+                "all 100 files are open: new clients wait",
+                "LimitNOFILE",
+            )),
+            "none is left",
         ),
         (
             lost("2026-05-31T12:00:00Z", Some("no space")),
