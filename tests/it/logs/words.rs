@@ -11,10 +11,10 @@ fn what_a_command_of_the_users_says_is_told_without_secrets() {
     let said = format!(
         "{{'Authorization': 'Bearer {KEPT} a', 'X-Mine': b'{KEPT}'}} password='a {KEPT}' x-mine = {KEPT} and the end"
     );
-    let server = Setup::new().admin().config(&format!(
+    let server = Setup::new().admin().config(
         "[log]\nmask = [\"Authorization\", \"X-Mine\"]\n\
-             [backup]\nevery = \"1h\"\ncommand = \"cat > /dev/null; cat said >&2; exit 3\""
-    ));
+             [backup]\nevery = \"1h\"\ncommand = \"cat > /dev/null; cat said >&2; exit 3\"",
+    );
     std::fs::write(server.directory().join("said"), said).unwrap();
     let mut server = server.start();
     server.wait_for_line("backup.command failed");
