@@ -59,6 +59,7 @@ pub fn load_reach(named: Option<&Path>, environment: &Environment) -> Result<Rea
 /// Reads `log.mask`, as [`load_admin`] reads its key. Where that can't be, what is said of it must not show
 /// secrets either: then it is the default.
 #[must_use]
+#[expect(clippy::missing_panics_doc, reason = "an empty file has no mistake")]
 pub fn load_mask(named: Option<&Path>, environment: &Environment) -> Mask {
     let read =
         |source: Source| source.part(environment, log::MASK, |root| log::mask(&root.table("log")));
