@@ -66,8 +66,9 @@ impl Live {
             Ok(prepared) => self.go_on_with(prepared),
             Err(outcome) => outcome,
         };
-        tell(&outcome);
+        // Whoever has read of it finds it counted.
         self.reloads.note(&outcome);
+        tell(&outcome);
         outcome
     }
 

@@ -47,10 +47,11 @@ fn every_mistake_is_told_as_check_tells_it() {
         words(&reload)
     );
     assert_eq!(server.get("/").text(), "old");
+    server.wait_for_line("the configuration was not reloaded");
 
     // The server judges by itself, and notes how it went.
     server.signal(nix::sys::signal::Signal::SIGHUP);
-    server.line_with("the configuration was not reloaded");
+    server.wait_for_line("the configuration was not reloaded");
     let log = server.log();
     for line in String::from_utf8(check.stderr).unwrap().lines() {
         assert!(log.contains(line), "{line} is not in\n{log}");
