@@ -66,6 +66,8 @@ async fn the_server_tells_how_it_is() {
     assert_eq!(status["database"]["ready"], true);
     let routes = status["routes"].as_array().unwrap();
     assert!(routes.iter().any(|route| route["action"] == "app"));
+    let health = routes.iter().find(|route| route["path"] == "=/healthz");
+    assert_eq!(health.unwrap()["action"], "health");
     let certificate = &status["certificates"][0];
     assert_eq!(certificate["source"], "self-signed");
     assert_eq!(certificate["stored"], certificate["served"]);

@@ -23,7 +23,7 @@ pub struct Route {
     pub host: Option<String>,
     /// The path it matches, as the configuration writes it.
     pub path: String,
-    /// What it does: `app`, `files DIRECTORY`, `upstream NAME`, `redirect TARGET`, `respond STATUS`.
+    /// What it does: `app`, `health`, `files DIRECTORY`, `upstream NAME`, `redirect TARGET`, `respond STATUS`.
     pub action: String,
     /// Its requests since the process started. Routes that are written the same count together.
     #[serde(default)]
@@ -53,6 +53,8 @@ impl Route {
             host: route.host.as_ref().map(ToString::to_string),
             path: route.path.to_string(),
             action: match &route.action {
+                // Whoever it is that answers there.
+                Action::App if !route.needs_database() => "health".to_owned(),
                 Action::App => "app".to_owned(),
                 Action::Files(files) => match &route.fallback {
                     None => format!("files {}", files.root.display()),

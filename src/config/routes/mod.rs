@@ -80,7 +80,8 @@ impl Route {
     }
 
     /// Whether it leads to what the app keeps in the database: its health endpoints do not.
-    pub(super) fn needs_database(&self) -> bool {
+    #[must_use]
+    pub fn needs_database(&self) -> bool {
         self.action == Action::App && !defaults::is_health(&self.path)
     }
 
